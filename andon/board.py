@@ -1,0 +1,364 @@
+"""What the ledger adds up to: the only truth that a screen or a rule reads.
+
+`Board.apply` is pure: it returns a new board and changes nothing. Boards are frozen and may go from thread to thread. A
+line keeps only what a screen or a rule can ask for; everything older is in the ledger.
+"""
+
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from andon.clock import Time
+from andon.events import (
+    ActAsked,
+    ActStepped,
+    ChangesSeen,
+    DeploymentSeen,
+    Event,
+    HaltedSeen,
+    Helped,
+    HoldLifted,
+    HoldPlaced,
+    HoldTaken,
+    Judged,
+    Marked,
+    RunSeen,
+    SourceSeen,
+    SourceWord,
+    Started,
+    WatchOpened,
+)
+from andon.model import (
+    Act,
+    ActId,
+    Change,
+    ChangeId,
+    Deployment,
+    DeploymentId,
+    Halted,
+    Hold,
+    HoldId,
+    Run,
+    TargetId,
+    Verdict,
+)
+
+V = TypeVar("V")
+
+FORMAT = "1"
+"""Of a checkpoint; a new number whenever a board of this version differs from one folded by the last."""
+
+CHANGES, RUNS, DEPLOYMENTS, ACTS, HOLDS = 200, 120, 60, 60, 20
+"""How many of each a line keeps; acts and holds beside those that are still open."""
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """The observation of one deployment."""
+
+    deployment: DeploymentId
+    version: str
+    began: Time
+    until: Time
+    verdicts: dict[str, Verdict] = {}
+    """The last verdict on each metric."""
+    verdict: Verdict | None = None
+    """On the deployment, once judged."""
+    did: str = ""
+    ended: bool = False
+
+
+class SourceLine(msgspec.Struct, frozen=True):
+    """How a source is, since when, and its words."""
+
+    state: SourceWord
+    since: Time
+    words: str = ""
+
+
+class Recovery(msgspec.Struct, frozen=True):
+    """Whether going back from a deployment helped."""
+
+    word: Literal["recovered", "not recovered", "too early"]
+    sentence: str
+    at: Time
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """What somebody said of a deployment."""
+
+    mark: str
+    version: str
+    who: str
+    why: str
+    at: Time
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One production line, as far as the ledger knows it."""
+
+    name: str
+    changes: tuple[Change, ...] = ()
+    """In the CI's order, oldest first."""
+    runs: dict[str, Run] = {}
+    """By run id, in the order first seen."""
+    deployments: tuple[Deployment, ...] = ()
+    """Oldest first, by when they began."""
+    watches: dict[DeploymentId, Watch] = {}
+    holds: tuple[Hold, ...] = ()
+    """Open ones and the last lifted, oldest first."""
+    acts: dict[ActId, Act] = {}
+    """Unsettled ones and the last settled, oldest first."""
+    halted: dict[TargetId, Halted] = {}
+    sources: dict[str, SourceLine] = {}
+    marks: dict[DeploymentId, Mark] = {}
+    helped: dict[DeploymentId, Recovery] = {}
+
+    @property
+    def open_holds(self) -> tuple[Hold, ...]:
+        """The reasons why it is stopped; a line runs only while it has none."""
+        return tuple(hold for hold in self.holds if hold.open)
+
+    @property
+    def stop(self) -> HoldId:
+        """The id of the stop that lasts now; empty: none."""
+        held = self.open_holds
+        return held[0].stop if held else ""
+
+    @property
+    def current(self) -> Deployment | None:
+        """The newest deployment that did not fail: what runs, as far as is known."""
+        return next((item for item in reversed(self.deployments) if item.state != "failed"), None)
+
+    def deployment(self, id_: DeploymentId) -> Deployment | None:
+        """The deployment with that id."""
+        return next((item for item in self.deployments if item.id == id_), None)
+
+    def change(self, version: str) -> Change | None:
+        """The change a version or change id stands for: equal, or one a prefix (of at least 7 signs) of the other."""
+        for change in reversed(self.changes):
+            if change.id == version or (min(len(change.id), len(version)) >= 7 and _prefixed(change.id, version)):
+                return change
+        return None
+
+    def change_of(self, deployment: Deployment) -> Change | None:
+        """The newest change that a deployment ships."""
+        return self.change(deployment.change or deployment.version)
+
+    def batch(self, deployment: Deployment) -> tuple[Change, ...]:
+        """The changes shipped together: those after the version that ran before, up to this one, oldest first."""
+        newest = self.change_of(deployment)
+        if newest is None:
+            return ()
+        ids = [change.id for change in self.changes]
+        end = ids.index(newest.id)
+        for earlier in reversed(self.deployments):
+            if earlier.at < deployment.at and earlier.state != "failed" and earlier.id != deployment.id:
+                was = self.change_of(earlier)
+                if was is None:
+                    return (newest,)
+                start = ids.index(was.id)
+                return self.changes[start + 1 : end + 1] if start < end else ()
+        return (newest,)
+
+    def unsettled(self, *kinds: str) -> tuple[Act, ...]:
+        """Acts on their way, of those kinds (of all, if none is named), oldest first."""
+        return tuple(act for act in self.acts.values() if not act.settled and (not kinds or act.kind in kinds))
+
+    def runs_of(self, change: ChangeId) -> tuple[Run, ...]:
+        """The runs of a change, in the order first seen."""
+        return tuple(run for run in self.runs.values() if run.change == change)
+
+    def went_back(self, deployment: Deployment) -> bool:
+        """Whether a deployment is itself a return to an earlier version."""
+        if deployment.back:
+            return True
+        return any(
+            act.kind == "rollback" and act.version == deployment.version and act.ref == deployment.id
+            for act in self.acts.values()
+        )
+
+
+class Board(msgspec.Struct, frozen=True):
+    """All lines, as far as the ledger has been folded."""
+
+    lines: dict[str, Line] = {}
+    first_at: Time = 0.0
+    """When this ledger saw its first event."""
+    read_only: dict[str, str] = {}
+    """Lines over which this version must not act, and why."""
+    started: Time = 0.0
+    """When an engine last took the lease."""
+
+    def line(self, name: str) -> Line:
+        """The line of that name; an empty one if nothing is known of it."""
+        return self.lines.get(name) or Line(name)
+
+    def apply(self, event: Event) -> "Board":
+        """The board after `event`. Pure."""
+        if isinstance(event, Started):
+            return msgspec.structs.replace(self, started=event.at, first_at=self.first_at or event.at)
+        line = self.line(event.line)
+        changed = _FOLDS[type(event)](line, event)
+        if changed is line:
+            return self
+        return msgspec.structs.replace(
+            self, lines={**self.lines, event.line: changed}, first_at=self.first_at or event.at
+        )
+
+    def apply_unknown(self, kind: str, line: str) -> "Board":
+        """The board after an event this version does not know, which binds it not to act over that line."""
+        return msgspec.structs.replace(
+            self, read_only={**self.read_only, line: f"a newer andon wrote {kind}: update this one"}
+        )
+
+
+def _prefixed(one: str, other: str) -> bool:
+    return one.startswith(other) or other.startswith(one)
+
+
+def _changes(line: Line, event: ChangesSeen) -> Line:
+    known = {change.id for change in line.changes}
+    fresh = tuple(change for change in event.changes if change.id not in known)
+    if not fresh:
+        return line
+    return msgspec.structs.replace(line, changes=(*line.changes, *fresh)[-CHANGES:])
+
+
+def _run(line: Line, event: RunSeen) -> Line:
+    if line.runs.get(event.run.id) == event.run:
+        return line
+    return msgspec.structs.replace(line, runs=_bounded({**line.runs, event.run.id: event.run}, RUNS))
+
+
+def _deployment(line: Line, event: DeploymentSeen) -> Line:
+    fresh = event.deployment
+    if line.deployment(fresh.id) == fresh:
+        return line
+    others = [item for item in line.deployments if item.id != fresh.id]
+    ordered = sorted([*others, fresh], key=lambda item: item.at)  # stable: equal times keep the order seen
+    return msgspec.structs.replace(line, deployments=tuple(ordered[-DEPLOYMENTS:]))
+
+
+def _halted(line: Line, event: HaltedSeen) -> Line:
+    return msgspec.structs.replace(line, halted={**line.halted, event.target: event.halted})
+
+
+def _source(line: Line, event: SourceSeen) -> Line:
+    known = line.sources.get(event.source)
+    since = known.since if known and known.state == event.state else event.at
+    fresh = SourceLine(event.state, since, event.words)
+    return msgspec.structs.replace(line, sources={**line.sources, event.source: fresh})
+
+
+def _watch(line: Line, event: WatchOpened) -> Line:
+    if event.deployment in line.watches:
+        return line
+    fresh = Watch(event.deployment, event.version, event.began, event.until)
+    return msgspec.structs.replace(line, watches=_bounded({**line.watches, event.deployment: fresh}, DEPLOYMENTS))
+
+
+def _judged(line: Line, event: Judged) -> Line:
+    watch = line.watches.get(event.deployment)
+    if watch is None:
+        return line
+    # A board keeps the sentence, not the numbers: those stay in the ledger, where a replay finds them.
+    verdict = msgspec.structs.replace(event.verdict, numbers=())
+    if verdict.metric:
+        watch = msgspec.structs.replace(watch, verdicts={**watch.verdicts, verdict.metric: verdict})
+    else:
+        watch = msgspec.structs.replace(watch, verdict=verdict, did=event.did or watch.did)
+    if event.final:
+        watch = msgspec.structs.replace(watch, ended=True)
+    return msgspec.structs.replace(line, watches={**line.watches, event.deployment: watch})
+
+
+def _helped(line: Line, event: Helped) -> Line:
+    fresh = Recovery(event.word, event.sentence, event.at)
+    return msgspec.structs.replace(line, helped=_bounded({**line.helped, event.deployment: fresh}, DEPLOYMENTS))
+
+
+def _hold_placed(line: Line, event: HoldPlaced) -> Line:
+    if any(hold.id == event.hold.id for hold in line.holds):
+        return line
+    stop = line.stop or event.hold.id
+    return _with_holds(line, (*line.holds, msgspec.structs.replace(event.hold, stop=stop)))
+
+
+def _hold_taken(line: Line, event: HoldTaken) -> Line:
+    return _with_holds(line, _changed(line.holds, event.hold, has=event.who))
+
+
+def _hold_lifted(line: Line, event: HoldLifted) -> Line:
+    lifted = {"lifted_at": event.at, "lifted_by": event.who, "lifted_why": event.why}
+    open_ = tuple(hold for hold in line.holds if hold.id == event.hold and hold.open)
+    return _with_holds(line, _changed(line.holds, event.hold, **lifted)) if open_ else line
+
+
+def _changed(holds: tuple[Hold, ...], id_: HoldId, **values: object) -> tuple[Hold, ...]:
+    return tuple(msgspec.structs.replace(hold, **values) if hold.id == id_ else hold for hold in holds)
+
+
+def _with_holds(line: Line, holds: tuple[Hold, ...]) -> Line:
+    lifted = [hold for hold in holds if not hold.open]
+    gone = {hold.id for hold in lifted[: max(0, len(lifted) - HOLDS)]}
+    return msgspec.structs.replace(line, holds=tuple(hold for hold in holds if hold.id not in gone))
+
+
+def _act_asked(line: Line, event: ActAsked) -> Line:
+    if event.act.id in line.acts:
+        return line
+    return _with_acts(line, {**line.acts, event.act.id: event.act})
+
+
+def _act_stepped(line: Line, event: ActStepped) -> Line:
+    act = line.acts.get(event.act)
+    if act is None or act.settled:
+        return line
+    return _with_acts(line, {**line.acts, act.id: stepped(act, event)})
+
+
+def stepped(act: Act, event: ActStepped) -> Act:
+    """The act after a step; also what the ledger keeps of it."""
+    values: dict[str, object] = {"state": event.now, "words": event.words, "ref": event.ref or act.ref}
+    if event.now == "sent":
+        values |= {"sent_at": event.at, "tries": act.tries + 1}
+    elif event.now in ("accepted", "unknown"):
+        values["answered_at"] = event.at
+    fresh: Act = msgspec.structs.replace(act, **values)
+    return msgspec.structs.replace(fresh, settled_at=event.at) if fresh.settled else fresh
+
+
+def _with_acts(line: Line, acts: dict[ActId, Act]) -> Line:
+    settled = [act.id for act in acts.values() if act.settled]
+    gone = set(settled[: max(0, len(settled) - ACTS)])
+    return msgspec.structs.replace(line, acts={id_: act for id_, act in acts.items() if id_ not in gone})
+
+
+def _marked(line: Line, event: Marked) -> Line:
+    fresh = Mark(event.mark, event.version, event.who, event.why, event.at)
+    return msgspec.structs.replace(line, marks=_bounded({**line.marks, event.deployment: fresh}, DEPLOYMENTS))
+
+
+def _bounded(items: dict[str, V], most: int) -> dict[str, V]:
+    """The newest `most` entries, in the order first put in."""
+    for key in list(items)[: max(0, len(items) - most)]:
+        del items[key]
+    return items
+
+
+_FOLDS: dict[type[Event], Any] = {
+    ChangesSeen: _changes,
+    RunSeen: _run,
+    DeploymentSeen: _deployment,
+    HaltedSeen: _halted,
+    SourceSeen: _source,
+    WatchOpened: _watch,
+    Judged: _judged,
+    Helped: _helped,
+    HoldPlaced: _hold_placed,
+    HoldTaken: _hold_taken,
+    HoldLifted: _hold_lifted,
+    ActAsked: _act_asked,
+    ActStepped: _act_stepped,
+    Marked: _marked,
+}

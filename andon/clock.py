@@ -1,0 +1,47 @@
+"""Time, passed in. Seconds since 1970-01-01 UTC as a float everywhere; local time exists only on a screen."""
+
+import asyncio
+import time
+from typing import Protocol
+
+Time = float
+"""Seconds since 1970-01-01 00:00 UTC."""
+
+
+class Clock(Protocol):
+    """What the core asks for the time; tests and simulations pass their own."""
+
+    def now(self) -> Time:
+        """The time now."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait that many seconds of this clock."""
+
+
+class WallClock:
+    """The machine's clock."""
+
+    def now(self) -> Time:
+        """The time now."""
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait that many seconds."""
+        await asyncio.sleep(max(0.0, seconds))
+
+
+def age(seconds: float) -> str:
+    """An age in one coarse unit: `40 s`, `12 m`, `3 h`, `6 d`. Below a minute it moves in steps of 10 s."""
+    seconds = max(0.0, seconds)
+    if seconds < 60:
+        return f"{int(seconds) if seconds < 10 else int(seconds // 10) * 10} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} m"
+    if seconds < 48 * 3600:
+        return f"{int(seconds // 3600)} h"
+    return f"{int(seconds // 86400)} d"
+
+
+def long_age(seconds: float) -> str:
+    """An age for a sentence: `40 s`, `12 min`, `3 h`, `6 d`."""
+    return age(seconds).replace(" m", " min")

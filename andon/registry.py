@@ -1,0 +1,104 @@
+"""Finding an adapter by name, when the config names it; nothing else is imported.
+
+An adapter is an entry point of the group `andon.adapters` that leads to an `Adapter`. Built-in names belong to this
+distribution; a plug-in of another one is written `distribution:name`.
+"""
+
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from andon.clock import Clock
+
+GROUP = "andon.adapters"
+OURS = "andon"
+
+
+class Context(msgspec.Struct, frozen=True):
+    """What an adapter is given beside its own options."""
+
+    name: str
+    """The connection's name in the config."""
+    folder: Path
+    """The folder of the config file; relative paths start there."""
+    clock: Clock
+    state: Path
+    """A private folder for what an adapter must keep beside the ledger."""
+    read_only: bool = False
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where on which line a source stands."""
+
+    line: str
+    environment: str
+    halts: tuple[str, ...] = ()
+    """What ships and is to be halted there, in the vendor's names; empty: nothing."""
+
+
+class Station(msgspec.Struct, frozen=True):
+    """How an adapter serves one station of a line: the options it takes there, and how it is opened.
+
+    `options` is a msgspec Struct type, with `forbid_unknown_fields=True`, for the keys that are the adapter's own (the
+    core takes `from`, `halts`, `every`, `confirm`, `only_way_in` away first). `open(connection, options, place)` returns
+    the source and touches no network.
+    """
+
+    options: type[msgspec.Struct]
+    open: Callable[[Any, Any, Place], Any]
+
+
+class NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """For a station that takes no options of its own."""
+
+
+class Adapter(msgspec.Struct, frozen=True):
+    """One outside system. `connect(options, context)` returns what its stations share, and touches no network."""
+
+    name: str
+    title: str
+    options: type[msgspec.Struct]
+    connect: Callable[[Any, Context], Any]
+    ci: Station | None = None
+    deploy: Station | None = None
+    metrics: Station | None = None
+    notify: Station | None = None
+
+
+class UnknownAdapter(Exception):
+    """No adapter of that name can be had; the words say what to do."""
+
+
+def names() -> list[str]:
+    """The names of the built-in adapters. Imports none of them."""
+    return sorted(point.name for point in _points(OURS))
+
+
+def find(name: str) -> Adapter:
+    """The adapter of that name. Raises UnknownAdapter."""
+    dist, _, short = name.rpartition(":")
+    points = _points(dist or OURS)
+    for point in points:
+        if point.name == short:
+            try:
+                found = point.load()
+            except ImportError as error:
+                raise UnknownAdapter(f"adapter {name!r} does not load: {error}") from error
+            if not isinstance(found, Adapter):
+                raise UnknownAdapter(f"adapter {name!r} is not an andon.registry.Adapter")
+            return found
+    if dist:
+        raise UnknownAdapter(f"no distribution {dist!r} with an adapter {short!r} is installed")
+    raise UnknownAdapter(
+        f"no adapter {name!r}; there are {', '.join(names())}; a plug-in's is written distribution:name"
+    )
+
+
+def _points(dist: str) -> list[EntryPoint]:
+    try:
+        return [point for point in distribution(dist).entry_points if point.group == GROUP]
+    except PackageNotFoundError:
+        return []

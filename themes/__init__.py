@@ -1,0 +1,1 @@
+"""Themes: YAML files of colours by role, and their loader."""
