@@ -209,6 +209,21 @@ class Why(Record, frozen=True):
     text: str
 
 
+class Note(Record, frozen=True):
+    """What a notifier is told."""
+
+    text_limit: ClassVar[int] = LINE_LIMIT
+
+    line: LineName
+    title: str
+    text: str
+    key: str
+    kind: Literal["stopped", "resumed", "rollback", "verdict", "blind"] = "stopped"
+    who: str = ""
+    authors: tuple[str, ...] = ()
+    at: Time = 0.0
+
+
 ActKind = Literal["halt", "release", "push", "rollback", "cancel", "tell"]
 ActState = Literal[
     "intent",
@@ -262,7 +277,7 @@ class Act(Record, frozen=True):
     answered_at: Time | None = None
     settled_at: Time | None = None
     tries: int = 0
-    note: str = ""
+    note: Note | None = None
     """What a `tell` says."""
 
     @property
@@ -393,21 +408,6 @@ class Identity(Record, frozen=True):
     """Rights and things that are missing; not empty: `check` fails."""
     clock: Time | None = None
     """What time it is there."""
-
-
-class Note(Record, frozen=True):
-    """What a notifier is told."""
-
-    text_limit: ClassVar[int] = LINE_LIMIT
-
-    line: LineName
-    title: str
-    text: str
-    key: str
-    kind: Literal["stopped", "resumed", "rollback", "verdict", "blind"] = "stopped"
-    who: str = ""
-    authors: tuple[str, ...] = ()
-    at: Time = 0.0
 
 
 def to_json(value: Any) -> bytes:

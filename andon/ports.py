@@ -162,7 +162,10 @@ class Deploy(Source, Protocol):
         """The last `n` deployments, newest first. Raises as a read."""
 
     async def deploy(self, version: str, *, expected: DeploymentId | None, key: str, through: HoldId | None) -> Answer:
-        """Put `version` there, if `expected` is still current where the system can compare; `key` is the same for a repetition."""
+        """Put `version` there, if `expected` is still current where the system can compare.
+
+        `key` is the same for a repetition; `through` is the hold that a fix passes.
+        """
 
     async def abort(self, deployment: DeploymentId, why: Why) -> Answer:
         """Stop a deployment that is still rolling."""

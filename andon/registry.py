@@ -97,8 +97,18 @@ def find(name: str) -> Adapter:
     )
 
 
-def _points(dist: str) -> list[EntryPoint]:
+def ledger(address: str) -> Callable[..., Any]:
+    """What opens the ledger at `address`: a path for now. Raises UnknownAdapter."""
+    scheme = address.partition("://")[0] if "://" in address else "sqlite"
+    for point in _points(OURS, "andon.ledgers"):
+        if point.name == scheme:
+            found: Callable[..., Any] = point.load()
+            return found
+    raise UnknownAdapter(f"no ledger for {scheme}://; give the path of a file")
+
+
+def _points(dist: str, group: str = GROUP) -> list[EntryPoint]:
     try:
-        return [point for point in distribution(dist).entry_points if point.group == GROUP]
+        return [point for point in distribution(dist).entry_points if point.group == group]
     except PackageNotFoundError:
         return []

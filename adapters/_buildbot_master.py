@@ -1,0 +1,80 @@
+"""One Buildbot master, as the stations of a connection share it: what it lists, and what it is told to do."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from adapters._buildbot_facts import Builder, Listing
+from adapters._http import Reply, Web
+from andon.ports import Accepted, Answer, Denied, Garbled, Refused, Unreachable
+from andon.registry import Context
+from andon.secret import Secret
+
+
+class ConnectionOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The keys of a connection to a Buildbot master."""
+
+    url: str
+    """Where its web pages are, as `http://ci.internal:8010`."""
+    token: str = ""
+    """Sent as `Authorization: Bearer`, for a proxy in front of it; by reference."""
+    token_acts: str = ""
+    plaintext: bool = False
+    ca_file: str = ""
+
+
+class Master:
+    """One Buildbot master, as its stations share it."""
+
+    def __init__(self, options: ConnectionOptions, context: Context) -> None:
+        self.name = context.name
+        self.clock = context.clock
+        self.read_only = context.read_only
+        self.web = Web(
+            options.url,
+            name=context.name,
+            clock=context.clock,
+            token=Secret(options.token) if options.token else None,
+            token_acts=Secret(options.token_acts) if options.token_acts else None,
+            plaintext=options.plaintext,
+            ca_file=options.ca_file,
+        )
+
+    async def get(self, path: str) -> Listing:
+        """What the REST API lists at `path`. Raises as a read."""
+        found: Listing = await self.web.get_json(f"api/v2/{path}", type=Listing)
+        return found
+
+    async def builders(self) -> dict[str, Builder]:
+        """All builders by name; their numbers are not in the order of the master's config. Raises as a read."""
+        return {item.name: item for item in (await self.get("builders")).builders}
+
+    async def named(self, names: Iterable[str]) -> list[Builder]:
+        """The builders of those names. Raises Garbled if there is none of one."""
+        known = await self.builders()
+        missing = [name for name in names if name not in known]
+        if missing:
+            there = ", ".join(sorted(known)[:10]) or "none"
+            raise Garbled(f"{self.name}: Buildbot has no builder {missing[0]!r}; there are {there}")
+        return [known[name] for name in names]
+
+    async def call(self, path: str, method: str, **params: Any) -> Answer:
+        """Do something; never raises. Buildbot's errors have two shapes, and neither is one of success."""
+        if self.read_only:
+            return Refused("this connection is read-only")
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        reply = await self.web.act("POST", f"api/v2/{path}", json=body, type=dict[str, Any])
+        if not isinstance(reply, Reply):
+            return reply
+        said = reply.json(dict[str, Any])
+        if "error" in said:
+            error = said["error"]
+            words = error.get("message", "") if isinstance(error, dict) else error
+            return Refused(f"{self.name}: Buildbot refused to {method} {path}: {words}")
+        return Accepted(path)
+
+
+def unsent(error: Unreachable | Denied | Garbled) -> Answer:
+    """The answer to an act before which something had to be read, which failed: nothing was sent."""
+    return Refused(str(error)) if isinstance(error, Denied) else Unreachable(str(error))

@@ -1,0 +1,505 @@
+"""The one door out: an intent becomes an act, is sent once, and is shown as done when a read has shown it.
+
+    intent → sent → accepted | unknown → verified | refused | failed | superseded
+       └→ withdrawn | expired
+
+An intent is durable before anything is sent. Its claim is unique among unsettled acts, so a second press joins the first.
+Every step is a compare-and-set on the act's state in the ledger: of two processes that want to send, one does. `halt` and
+`release` say how things shall be, so they are repeated until a read confirms them; a deployment is never sent again
+blindly. Which process drives an act matters only for waste: correctness comes from the claim, the compare-and-set, and
+the deployment id that the target compares.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from andon.board import Board, Line
+from andon.clock import Clock, Time, age
+from andon.events import ActAsked, ActStepped, DeploymentSeen, Event, HaltedSeen, Marked
+from andon.keeper import Store
+from andon.model import Act, ActId, ActState, Deployment, Halted, HoldRef, TargetId, Why
+from andon.ports import (
+    ACT_LIMIT_S,
+    CI,
+    Accepted,
+    Answer,
+    Conflict,
+    Denied,
+    Deploy,
+    Garbled,
+    Halting,
+    Joined,
+    LedgerUnusable,
+    Moved,
+    NoAnswer,
+    Notifier,
+    Refused,
+    Unreachable,
+)
+
+NOT_AFTER_S = 300.0
+"""A deployment, a cancellation or a note not sent by then expires."""
+TAKE_OVER_S = 2.0
+"""The lease holder sends what the asker has not sent so long after its time."""
+LOUD_S = 120.0
+"""A halt or release not confirmed by then is said loudly."""
+READ_EVERY_S = 1.0
+MOST_WAIT_S = 30.0
+FRESH_S = 1.0
+"""How old a read of the current deployment may be when an automatic rollback is sent without compare-and-set."""
+
+GONE = (Unreachable, Denied, Garbled)
+
+
+class NotDone(Exception):
+    """It was not even begun; the words say why, and what to do."""
+
+
+class Targets(Protocol):
+    """The sources that acts go to, as the config names them."""
+
+    def halting(self, line: str, target: TargetId) -> Halting | None:
+        """The halting target of that name."""
+
+    def deploy(self, line: str) -> Deploy | None:
+        """Where the line deploys."""
+
+    def ci(self, line: str, target: TargetId) -> CI | None:
+        """The CI of that name."""
+
+    def notifier(self, line: str, target: TargetId) -> Notifier | None:
+        """The notifier of that name."""
+
+    def confirm_s(self, line: str, target: TargetId) -> float:
+        """How long a deployment may take to be seen."""
+
+    def only_way_in(self, line: str) -> bool:
+        """Whether nothing ships there but andon and what its cord halts."""
+
+    def halts(self, line: str) -> tuple[TargetId, ...]:
+        """The targets a stop of the line halts."""
+
+
+Wanted = Callable[[Board, Act], str]
+"""Why a halt or release is no longer wanted; empty: it is."""
+
+
+class Door:
+    """One process's way out. Acts asked here are driven here; `recover` drives those of others."""
+
+    def __init__(
+        self,
+        store: Store,
+        targets: Targets,
+        clock: Clock,
+        *,
+        me: str,
+        wanted: Wanted,
+        read_only: bool = False,
+    ) -> None:
+        self.store = store
+        self.targets = targets
+        self.clock = clock
+        self.me = me
+        self.read_only = read_only
+        self._wanted = wanted
+        self._driven: dict[ActId, asyncio.Task[None]] = {}
+        self._halt_lock: dict[TargetId, asyncio.Lock] = {}
+
+    def check_may_act(self, line: str) -> None:
+        """Raise NotDone if this process must not act on that line. Here, not in key bindings, is read-only enforced."""
+        if self.read_only:
+            raise NotDone("read-only: this room only looks")
+        reason = self.store.board.read_only.get(line)
+        if reason:
+            raise NotDone(f"read-only for {line}: {reason}")
+
+    async def ask(self, act: Act, *events: Event) -> Act:
+        """Make an intent durable, with `events` in the same transaction, and drive it; or join the one that is there.
+
+        Raises NotDone if it must not be, or if another version is already on its way for the same deployment;
+        LedgerUnusable if it could not be recorded: then nothing was sent.
+        """
+        self.check_may_act(act.line)
+        for _ in range(3):
+            try:
+                await self.store.commit(*events, ActAsked(line=act.line, at=act.at, act=act), urgent=True)
+            except Joined as joined:
+                there = joined.act
+                if there.state == "unknown":
+                    await self._read(there)  # a press first resolves what is not known
+                    if self._now(there).settled:
+                        if self._now(there).state == "verified":
+                            return self._now(there)
+                        continue
+                if there.version != act.version:
+                    going = "rolling back" if there.kind == "rollback" else "shipping"
+                    ago = age(self.clock.now() - there.at)
+                    raise NotDone(f"already {going} to {there.version[:12]} ({there.who}, {ago} ago)") from joined
+                return there
+            self.drive(act.id, act.line)
+            return act
+        raise NotDone("others keep asking for the same; look at the line, then press again")
+
+    def drive(self, id_: ActId, line: str) -> "asyncio.Task[None]":
+        """Bring an act to its end; one task per act and process. Cancelling it loses nothing: the act is in the ledger."""
+        running = self._driven.get(id_)
+        if running is not None and not running.done():
+            return running
+        task = asyncio.create_task(self._drive(id_, line), name=f"act-{id_}")
+        self._driven[id_] = task
+        task.add_done_callback(lambda _: self._driven.pop(id_, None) if self._driven.get(id_) is task else None)
+        return task
+
+    @property
+    def driven(self) -> tuple["asyncio.Task[None]", ...]:
+        """The acts this process drives now."""
+        return tuple(self._driven.values())
+
+    def recover(self, *, lease: bool) -> None:
+        """Drive what is unsettled: our own at once, that of others if we hold the lease and their asker is late."""
+        if self.read_only:
+            return
+        now = self.clock.now()
+        for line in self.store.board.lines.values():
+            if line.name in self.store.board.read_only:
+                continue
+            for act in line.unsettled():
+                late = now >= act.not_before + TAKE_OVER_S
+                if act.id not in self._driven and (act.asker == self.me or (lease and late)):
+                    self.drive(act.id, act.line)
+
+    async def withdraw(self, act: Act, who: str) -> bool:
+        """Take an intent back before it is sent; False if it was sent. The same compare-and-set that sending uses."""
+        return await self.step(act, "intent", "withdrawn", f"withdrawn by {who}")
+
+    async def resolve(self, act: Act, *, happened: bool, who: str) -> bool:
+        """A person looked: it happened, or it did not. Only for an act whose outcome is not known."""
+        now: ActState = "verified" if happened else "failed"
+        looked = "it happened" if happened else "it did not happen"
+        return await self.step(act, "unknown", now, f"{who} looked: {looked}")
+
+    async def step(self, act: Act, was: ActState, now: ActState, words: str = "", ref: str = "", *more: Event) -> bool:
+        """One compare-and-set of an act's state; False if it was in another state."""
+        event = ActStepped(
+            line=act.line, at=self.clock.now(), act=act.id, was=was, now=now, words=words, ref=ref, by=self.me
+        )
+        try:
+            await self.store.commit(event, *more, urgent=True)
+        except Moved:
+            return False
+        return True
+
+    def _now(self, act: Act) -> Act:
+        return self.store.board.line(act.line).acts.get(act.id, act)
+
+    async def _drive(self, id_: ActId, line: str) -> None:
+        tries = 0
+        while True:
+            act = self.store.board.line(line).acts.get(id_)
+            if act is None or act.settled:
+                return
+            try:
+                if act.state == "intent":
+                    tries = await self._send(act, tries)
+                elif act.kind in ("halt", "release"):
+                    tries = await self._confirm(act, tries)
+                else:
+                    await self._verify(act)
+            except LedgerUnusable:
+                await self.clock.sleep(READ_EVERY_S)  # nothing is done that cannot be recorded; the keeper says so
+
+    # ---- sending
+
+    async def _send(self, act: Act, tries: int) -> int:
+        """Take an intent to `sent`, send it and note the answer. Returns how often it found nobody."""
+        now = self.clock.now()
+        if now < act.not_before:
+            await self.clock.sleep(min(act.not_before - now, 0.25))
+            return tries
+        standing = act.kind in ("halt", "release")
+        if not standing and now > act.not_after:
+            await self.step(act, "intent", "expired", "not sent within its time; press again if it is still wanted")
+            return tries
+        if standing and (reason := self._wanted(self.store.board, act)):
+            await self.step(act, "intent", "superseded", reason)
+            return tries
+        if act.kind in ("rollback", "push") and not await self._may_ship(act):
+            return tries
+        if tries:
+            await self.clock.sleep(min(2.0 ** (tries - 1), MOST_WAIT_S))
+        if not await self.step(act, "intent", "sent"):
+            return tries
+        sent = self._now(act)
+        answer = await self._call(sent)
+        return tries + 1 if await self._answered(sent, answer) == "intent" else tries
+
+    async def _may_ship(self, act: Act) -> bool:
+        """Look before a deployment is sent; False: not yet, or never (then it was settled)."""
+        deploy = self.targets.deploy(act.line)
+        if deploy is None:
+            await self.step(act, "intent", "refused", "the config names no deploy target for this line")
+            return False
+        try:
+            read_at = self.clock.now()
+            current = await deploy.current()
+        except GONE as error:
+            if deploy.can.compare_and_set:
+                return True
+            await self._wait(act, f"cannot read what runs: {error}")
+            return False
+        if (current.id if current else "") != act.expected:
+            words = (
+                f"{current.version[:12]} by {current.by or 'somebody'} runs now" if current else "nothing runs there"
+            )
+            await self.step(act, "intent", "superseded", words)
+            return False
+        if not act.auto or deploy.can.compare_and_set:
+            return True
+        reason = self._not_quiet(act)
+        if reason:
+            await self._wait(act, reason)
+            return False
+        return self.clock.now() - read_at <= FRESH_S
+
+    async def _overtaken(self, act: Act, current: Deployment | None) -> None:
+        """Something else runs than was expected when the act was asked."""
+        if current is None:
+            await self.step(act, "intent", "superseded", "nothing runs there")
+        elif current.version == act.version and current.state == "settled":
+            await self.step(act, "intent", "verified", "it runs already, by a read", current.id)
+        else:
+            who = current.by or "somebody"
+            await self.step(act, "intent", "superseded", f"{current.version[:12]} by {who} runs now")
+
+    async def _roll_on(self, act: Act, deploy: Deploy, current: Deployment) -> None:
+        """The deployment to undo is still on its way: stop it where the vendor can, else wait for it and say so."""
+        if deploy.can.abort and not act.words.startswith("aborting"):
+            await self.step(act, "intent", "intent", f"aborting {current.version[:12]}, which is still rolling")
+            await deploy.abort(current.id, Why(act.who, act.why))
+        elif not deploy.can.abort:
+            await self._wait(act, f"waits: {current.version[:12]} is still rolling")
+            return
+        await self.clock.sleep(READ_EVERY_S)
+
+    def _not_quiet(self, act: Act) -> str:
+        """Why an automatic rollback could undo a newer deployment; empty: it cannot."""
+        line = self.store.board.line(act.line)
+        if not self.targets.only_way_in(act.line):
+            return "the target neither compares nor is it the only way in"
+        targets = self.targets.halts(act.line)
+        if not targets:
+            return "the line has nothing that a stop halts"
+        moving = [target for target in targets if not _stands(line, target)]
+        if moving:
+            return f"not quiet: {moving[0]} is not confirmed to stand"
+        return ""
+
+    async def _wait(self, act: Act, words: str) -> None:
+        if self._now(act).words != words:
+            await self.step(act, "intent", "intent", words)
+        await self.clock.sleep(READ_EVERY_S)
+
+    async def _call(self, act: Act) -> Answer:
+        """Hand an act to its adapter. Whatever the adapter does wrong is an unknown outcome, never a crash."""
+        if act.kind == "release" and act.before is None:
+            return Refused("what stood there before the stop was not readable; look, and release it by hand")
+        call = self._call_of(act)
+        if call is None:
+            return Refused(f"the config names no {act.target} for this line any more")
+        try:
+            async with asyncio.timeout(ACT_LIMIT_S + 5):
+                return await call
+        except TimeoutError:
+            return NoAnswer(f"no answer in {ACT_LIMIT_S:.0f} s")
+        except Unreachable as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - an adapter's fault must not lose an act that may have arrived
+            return NoAnswer(f"{act.target} failed: {type(error).__name__}")
+
+    def _call_of(self, act: Act) -> Awaitable[Answer] | None:
+        if act.kind in ("halt", "release"):
+            halting = self.targets.halting(act.line, act.target)
+            if halting is None:
+                return None
+            ref = HoldRef(act.hold, act.line, act.who, act.why)
+            return halting.halt(ref) if act.kind == "halt" else halting.release(ref, act.before or Halted())
+        if act.kind in ("rollback", "push"):
+            deploy = self.targets.deploy(act.line)
+            if deploy is None:
+                return None
+            key, through = f"{act.kind}-{act.id}", act.hold or None
+            return deploy.deploy(act.version, expected=act.expected or None, key=key, through=through)
+        if act.kind == "cancel":
+            ci = self.targets.ci(act.line, act.target)
+            return ci.cancel(act.subject, Why(act.who, act.why)) if ci else None
+        notifier = self.targets.notifier(act.line, act.target)
+        return notifier.tell(act.note) if notifier and act.note else None
+
+    async def _answered(self, act: Act, answer: Answer) -> ActState:
+        """Note what was answered, and say in which state the act is then."""
+        now: ActState
+        words, ref = "", ""
+        if isinstance(answer, Accepted):
+            now, ref = "verified" if act.kind in ("tell", "cancel") else "accepted", answer.ref
+        elif isinstance(answer, Refused):
+            now, words = "refused", answer.words
+        elif isinstance(answer, Conflict):
+            # A repeated delivery of our own request conflicts with its first: only a read tells whether it was ours.
+            now, words = "unknown", f"{answer.current} stands there, not what was expected; reading"
+        elif isinstance(answer, Unreachable):
+            now, words = "intent", str(answer) or "nothing left this machine"
+        else:
+            now, words = "unknown", answer.words or "no answer; it may have arrived"
+            if act.kind == "tell":
+                now = "failed"  # a note cannot be read back, and is not worth telling twice
+        await self.step(act, "sent", now, words, ref)
+        return now
+
+    # ---- confirming what shall stand
+
+    async def _confirm(self, act: Act, tries: int) -> int:
+        """Read whether a halt or release took effect; repeat it until it did, or is no longer wanted."""
+        if reason := self._wanted(self.store.board, act):
+            await self.step(act, act.state, "superseded", reason)
+            return tries
+        if await self._read(act):
+            return tries
+        now = self.clock.now()
+        last = act.answered_at or act.sent_at or act.at
+        if act.state == "sent" and now - (act.sent_at or act.at) < ACT_LIMIT_S + 5:
+            await self.clock.sleep(READ_EVERY_S)  # another process may still be waiting for its answer
+            return tries
+        wait = min(2.0**tries, MOST_WAIT_S)
+        if now - last < wait:
+            await self.clock.sleep(min(wait, READ_EVERY_S))
+            return tries
+        loud = f"not confirmed for {age(now - act.at)}" if now - act.at > LOUD_S else act.words
+        if await self.step(act, act.state, "sent", loud):
+            sent = self._now(act)
+            await self._answered(sent, await self._call(sent))
+        return tries + 1
+
+    # ---- verifying a deployment
+
+    async def _verify(self, act: Act) -> None:
+        """Read until it is known what became of a deployment; give up loudly after the target's `confirm:`."""
+        if act.kind not in ("rollback", "push"):
+            # A note or a cancellation whose sender died: it cannot be read back.
+            if self.clock.now() - (act.sent_at or act.at) > ACT_LIMIT_S + 5:
+                await self.step(act, act.state, "failed", "its sender ended before an answer came")
+            else:
+                await self.clock.sleep(READ_EVERY_S)
+            return
+        if await self._read(act):
+            return
+        now = self.clock.now()
+        since = act.sent_at or act.at
+        if act.state == "sent" and now - since > ACT_LIMIT_S + 5:
+            await self.step(act, "sent", "unknown", "its sender ended before an answer came; reading")
+            return
+        await self.clock.sleep(READ_EVERY_S if now - since < 60 else 5.0)
+
+    async def _read(self, act: Act) -> bool:
+        """One read for an act; True if it settled it."""
+        act = self._now(act)
+        if act.settled:
+            return True
+        try:
+            if act.kind in ("halt", "release"):
+                return await self._read_halted(act)
+            if act.kind in ("rollback", "push"):
+                return await self._read_current(act)
+        except GONE as error:
+            words = f"cannot be read: {error}"
+            if act.state in ("accepted", "unknown") and act.words != words:
+                await self.step(act, act.state, act.state, words)
+        return False
+
+    async def _read_halted(self, act: Act) -> bool:
+        halting = self.targets.halting(act.line, act.target)
+        if halting is None:
+            await self.step(act, act.state, "refused", "the config names no such target any more")
+            return True
+        found = await halting.halted()
+        done = found.halted if act.kind == "halt" else _restored(act, found)
+        events: tuple[Event, ...] = ()
+        if not found.same(self.store.board.line(act.line).halted.get(act.target)):
+            events = (HaltedSeen(line=act.line, at=found.at or self.clock.now(), target=act.target, halted=found),)
+        if done:
+            await self.step(act, act.state, "verified", "confirmed by a read", "", *events)
+        elif events:
+            await self.store.commit(*events)
+        return done
+
+    async def _read_current(self, act: Act) -> bool:
+        deploy = self.targets.deploy(act.line)
+        if deploy is None:
+            await self.step(act, act.state, "failed", "the config names no deploy target for this line any more")
+            return True
+        current = await deploy.current()
+        now = self.clock.now()
+        if current is not None and current.id != act.expected:
+            return await self._read_other(act, deploy, current)
+        late = now - (act.sent_at or act.at) > self.targets.confirm_s(act.line, act.target)
+        if late:
+            minutes = self.targets.confirm_s(act.line, act.target) / 60
+            await self.step(act, act.state, "failed", f"not seen within {minutes:g} min; what ran before still runs")
+        return late
+
+    async def _read_other(self, act: Act, deploy: Deploy, current: Deployment) -> bool:
+        """Something else than the expected deployment runs: ours, or somebody's."""
+        ours = current if _is_ours(act, current) else None
+        if ours is None:
+            ours = next((item for item in await deploy.history(20) if _is_ours(act, item)), None)
+        if ours is None:
+            words = f"{current.version[:12]} by {current.by or 'somebody'} runs now; ours was not seen"
+            await self.step(act, act.state, "superseded", words)
+            return True
+        if ours.state == "rolling":
+            return False
+        if ours.state == "failed":
+            await self.step(act, act.state, "failed", ours.words or "the target says it failed", ours.id)
+            return True
+        words = "confirmed by a read" if ours.id == current.id else f"it ran; {current.version[:12]} runs now"
+        events: list[Event] = [DeploymentSeen(line=act.line, at=ours.at, source=act.target, deployment=ours)]
+        if act.kind == "rollback":
+            events.append(self._faulty(act))
+        await self.step(act, act.state, "verified", words, ours.id, *events)
+        return True
+
+    def _faulty(self, act: Act) -> Marked:
+        """What was rolled back is faulty until somebody says otherwise."""
+        undone = self.store.board.line(act.line).deployment(act.expected)
+        return Marked(
+            line=act.line,
+            at=self.clock.now(),
+            deployment=act.expected,
+            version=undone.version if undone else "",
+            mark="faulty",
+            who=act.who,
+            why=act.why,
+        )
+
+
+def _is_ours(act: Act, deployment: Deployment) -> bool:
+    """Whether a deployment is what this act began: by its reference, else by what it ships and when it began."""
+    if act.ref:
+        return deployment.id == act.ref
+    sent: Time = act.sent_at or act.at
+    return deployment.version == act.version and deployment.id != act.expected and deployment.at >= sent - 60
+
+
+def _restored(act: Act, found: Halted) -> bool:
+    """Whether what stands now is what stood before the halt."""
+    if act.before is None:
+        return False
+    before = {part.name: part.halted for part in act.before.parts}
+    return all(not part.halted or before.get(part.name, False) for part in found.parts)
+
+
+def _stands(line: Line, target: TargetId) -> bool:
+    """Whether a read has confirmed that the target stands for the stop that lasts now."""
+    halted = line.halted.get(target)
+    return halted is not None and halted.halted and not halted.moving

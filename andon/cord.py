@@ -1,0 +1,433 @@
+"""The cord: holds are placed and lifted here, and what they stop is halted and released.
+
+A line runs only while it has no hold. The first open hold begins a *stop*, the lifting of the last ends it; one halt and
+one release act per target belong to a stop. The cord stops shipping, not testing, and never closes the way back: a
+rollback goes by the line's deploy target. What stood at a target before is read first, kept with the act, and is all that
+a release restores.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from andon.acts import GONE, NOT_AFTER_S, Door, NotDone
+from andon.board import Board, Line
+from andon.clock import Clock, Time
+from andon.config import LineConfig
+from andon.events import ActAsked, Event, HaltedSeen, HoldLifted, HoldPlaced, HoldTaken
+from andon.keeper import Store
+from andon.model import Act, Change, Halted, Hold, HoldId, HoldRef, Note, OwnerKind, TargetId, new_id
+from andon.ports import AlreadyHeld, Joined, LedgerUnusable, Moved, Pulse
+
+LineState = Literal["running", "stopping", "stopped", "unknown"]
+FRESH_INTERVALS = 5
+"""A halt target that was not read for so many of its intervals is not known."""
+BEFORE_FRESH_S = 60.0
+"""What stood before is read again if it was not read within this time."""
+BEFORE_LIMIT_S = 2.0
+RECORD_LIMIT_S = 0.5
+"""A halt that the ledger does not take within this time is sent all the same, and recorded when it does."""
+OURS = re.compile(r"andon hold ([0-9a-z]{8})\b")
+
+
+def pulse_key(target: TargetId) -> str:
+    """Under which key the reads of a halt target are noted."""
+    return f"target:{target}"
+
+
+def state(line: Line, config: LineConfig, pulses: Mapping[str, Pulse], now: Time) -> LineState:
+    """In which of its four states a line is."""
+    if line.open_holds:
+        return "stopped" if all(stands(line, target) for target in config.targets) else "stopping"
+    for entry in config.halting:
+        pulse = pulses.get(pulse_key(entry.target))
+        if pulse is None or now - pulse.at > FRESH_INTERVALS * entry.every_s:
+            return "unknown"
+    halted = (line.halted.get(target) for target in config.targets)
+    return "stopped" if any(item is not None and any(p.halted for p in item.parts) for item in halted) else "running"
+
+
+def stands(line: Line, target: TargetId) -> bool:
+    """Whether a read has confirmed that a target stands for the stop that lasts now."""
+    halted = line.halted.get(target)
+    if halted is None or not halted.halted:
+        return False
+    return any(
+        act.kind == "halt" and act.target == target and act.subject == line.stop and act.state == "verified"
+        for act in line.acts.values()
+    )
+
+
+class Pulled(msgspec.Struct, frozen=True):
+    """What a pull began."""
+
+    hold: Hold
+    joined: bool = False
+    """The owner had an open hold already."""
+    recorded: bool = True
+    """False: the ledger did not take it in time; it was sent all the same and is recorded as soon as the ledger answers."""
+
+
+class Cord:
+    """Pulls, lifts and reconciles for the lines of one config."""
+
+    def __init__(self, lines: Mapping[str, LineConfig], door: Door, store: Store, clock: Clock) -> None:
+        self.lines = lines
+        self.door = door
+        self.store = store
+        self.clock = clock
+        self._late: set[asyncio.Task[None]] = set()
+
+    # ---- pulling
+
+    async def pull(
+        self, line: str, who: str, why: str, *, kind: OwnerKind = "person", deployment: str = "", age_s: float = 0.0
+    ) -> Pulled:
+        """Stop a line. Sets, never toggles: a second pull of the same owner joins the first.
+
+        Raises NotDone if this process may not act. A ledger that does not answer does not keep a halt from being sent.
+        """
+        self.door.check_may_act(line)
+        await self._read_before(line)
+        for _ in range(5):
+            board = self.store.board.line(line)
+            own = next((hold for hold in board.open_holds if hold.owner == who), None)
+            now = self.clock.now()
+            hold = own or Hold(
+                id=(fresh := new_id()),
+                line=line,
+                owner=who,
+                kind=kind,
+                why=why,
+                since=now,
+                stop=board.stop or fresh,
+                deployment=deployment,
+            )
+            acts = [self._halt(board, hold, target, age_s) for target in self._to_halt(board, hold)]
+            placed: list[Event] = [] if own else [HoldPlaced(line=line, at=now, hold=hold)]
+            placed += [ActAsked(line=line, at=now, act=act) for act in acts]
+            try:
+                recorded = await self._record(line, hold, acts, placed)
+            except (AlreadyHeld, Joined):
+                continue  # somebody was faster; look again
+            if recorded and not own:
+                await self.tell(line, "stopped", f"{line} stopped", f"{who}: {why}", who, f"{hold.id}/stopped")
+            return Pulled(hold, joined=own is not None, recorded=recorded)
+        raise NotDone(f"{line}: others keep changing its holds; look, then press again")
+
+    async def _record(self, line: str, hold: Hold, acts: Sequence[Act], events: Sequence[Event]) -> bool:
+        """Commit a pull; False if the ledger did not take it in time, and it was sent without."""
+        if not events:
+            return True
+        commit = asyncio.ensure_future(self.store.commit(*events, urgent=True))
+        try:
+            await asyncio.wait_for(asyncio.shield(commit), RECORD_LIMIT_S)
+        except (TimeoutError, LedgerUnusable):
+            task = asyncio.create_task(self._record_late(commit, events, acts), name=f"late-{hold.id}")
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+            await self._send_unrecorded(line, hold)
+            return False
+        for act in acts:
+            self.door.drive(act.id, line)
+        return True
+
+    async def _send_unrecorded(self, line: str, hold: Hold) -> None:
+        """Halt without a record: the safe direction, for a ledger that does not answer."""
+        ref = HoldRef(hold.id, line, hold.owner, hold.why)
+        found = [self.door.targets.halting(line, target) for target in self.lines[line].targets]
+        await asyncio.gather(*(target.halt(ref) for target in found if target), return_exceptions=True)
+
+    async def _record_late(self, commit: "asyncio.Future[Board]", events: Sequence[Event], acts: Sequence[Act]) -> None:
+        """Keep trying until the ledger takes what was done."""
+        while True:
+            try:
+                await commit
+            except LedgerUnusable:
+                await self.clock.sleep(1.0)
+                commit = asyncio.ensure_future(self.store.commit(*events, urgent=True))
+            except (AlreadyHeld, Joined):
+                return  # another process recorded the same stop meanwhile
+            else:
+                for act in acts:
+                    self.door.drive(act.id, act.line)
+                return
+
+    @property
+    def unrecorded(self) -> int:
+        """How many pulls wait for the ledger."""
+        return len(self._late)
+
+    def _to_halt(self, board: Line, hold: Hold) -> Iterable[TargetId]:
+        """The targets that no halt of this stop is on its way to, and that do not stand already because of one."""
+        on_way = {act.target for act in board.unsettled("halt") if act.subject == hold.stop}
+        for target in self.lines[board.name].targets:
+            if target not in on_way and not (board.stop and stands(board, target)):
+                yield target
+
+    def _halt(self, board: Line, hold: Hold, target: TargetId, age_s: float) -> Act:
+        return self._act(
+            "halt",
+            board.name,
+            target,
+            hold.stop,
+            hold.owner,
+            hold.why,
+            hold.id,
+            self._before(board, hold, target),
+            age_s,
+        )
+
+    def _act(
+        self,
+        kind: Literal["halt", "release"],
+        line: str,
+        target: TargetId,
+        stop: HoldId,
+        who: str,
+        why: str,
+        hold: HoldId,
+        before: Halted | None,
+        age_s: float = 0.0,
+    ) -> Act:
+        now = self.clock.now()
+        return Act(
+            id=new_id(),
+            kind=kind,
+            line=line,
+            target=target,
+            subject=stop,
+            who=who,
+            why=why,
+            at=now,
+            not_before=now,
+            not_after=now + NOT_AFTER_S,
+            environment=self.lines[line].environment,
+            asker=self.door.me,
+            hold=hold,
+            before=before,
+            data_age_s=age_s,
+        )
+
+    def _before(self, board: Line, hold: Hold, target: TargetId) -> Halted | None:
+        """What stood at the target before this stop; what holds of ours had halted there did not stand before."""
+        for act in board.acts.values():
+            if act.kind == "halt" and act.target == target and act.subject == hold.stop:
+                return act.before
+        last = board.halted.get(target)
+        if last is None:
+            return None
+        ours = {item.id for line in self.store.board.lines.values() for item in line.holds}
+        parts = tuple(
+            msgspec.structs.replace(part, halted=part.halted and not _names(part.note, ours), moving=())
+            for part in last.parts
+        )
+        return Halted(parts=parts, at=last.at)
+
+    async def _read_before(self, line: str) -> None:
+        """Read the line's targets, if the ledger does not know how they stand; never longer than two seconds."""
+        board = self.store.board.line(line)
+        if board.stop:
+            return
+        stale = [
+            target
+            for target in self.lines[line].targets
+            if (last := board.halted.get(target)) is None or self.clock.now() - last.at > BEFORE_FRESH_S
+        ]
+        await asyncio.gather(*(self._read_one(line, target) for target in stale))
+
+    async def _read_one(self, line: str, target: TargetId) -> None:
+        halting = self.door.targets.halting(line, target)
+        if halting is None:
+            return
+        try:
+            async with asyncio.timeout(BEFORE_LIMIT_S):
+                found = await halting.halted()
+                event = HaltedSeen(line=line, at=self.clock.now(), target=target, halted=found)
+                await self.store.commit(event)
+        except (TimeoutError, LedgerUnusable, *GONE):
+            return  # unreadable: the halt is sent all the same
+
+    # ---- lifting
+
+    async def take(self, line: str, hold: HoldId, who: str) -> None:
+        """Say that somebody has it."""
+        self.door.check_may_act(line)
+        self._open_hold(line, hold)
+        await self.store.commit(HoldTaken(line=line, at=self.clock.now(), hold=hold, who=who))
+
+    async def resume(self, line: str, who: str, why: str, *, hold: HoldId = "", all_: bool = False) -> tuple[Hold, ...]:
+        """Lift one hold, or all; the last one lifted releases what the stop halted. Raises NotDone."""
+        self.door.check_may_act(line)
+        if not why.strip():
+            raise NotDone("a line is resumed with a reason: say what was fixed")
+        open_ = self.store.board.line(line).open_holds
+        if not open_:
+            raise NotDone(f"{line} has no hold to lift")
+        if hold:
+            chosen: tuple[Hold, ...] = (self._open_hold(line, hold),)
+        elif all_ or len(open_) == 1:
+            chosen = open_
+        else:
+            listed = "; ".join(f"{item.id} by {item.owner}: {item.why}" for item in open_)
+            raise NotDone(f"{line} has {len(open_)} holds, lift one with --hold or all with --all: {listed}")
+        for item in chosen:
+            with_release = await self._lift(line, item, who, why)
+            for act in with_release:
+                self.door.drive(act.id, line)
+        if not self.store.board.line(line).open_holds:
+            await self.release_leftovers(line)
+            await self.tell(line, "resumed", f"{line} resumed", f"{who}: {why}", who, f"{chosen[-1].id}/resumed")
+        return chosen
+
+    async def _lift(self, line: str, hold: Hold, who: str, why: str) -> list[Act]:
+        now = self.clock.now()
+        lifted = HoldLifted(line=line, at=now, hold=hold.id, who=who, why=why)
+        last = len(self.store.board.line(line).open_holds) == 1
+        acts = self._releases(line, hold, who, why) if last else []
+        try:
+            await self.store.commit(lifted, *(ActAsked(line=line, at=now, act=act) for act in acts), urgent=True)
+        except Moved:
+            return []  # somebody else lifted it in this moment; that is what was wanted
+        except Joined:
+            await self.store.commit(lifted, urgent=True)
+            return []
+        return acts
+
+    def _open_hold(self, line: str, id_: HoldId) -> Hold:
+        for hold in self.store.board.line(line).open_holds:
+            if hold.id == id_:
+                return hold
+        raise NotDone(f"{line} has no open hold {id_}")
+
+    def _releases(self, line: str, hold: Hold, who: str, why: str) -> list[Act]:
+        """The releases that the end of a stop owes: one for each target it asked to halt, unless that was refused."""
+        board = self.store.board.line(line)
+        asked: dict[TargetId, Act] = {}
+        for act in board.acts.values():
+            if act.subject != hold.stop or act.kind not in ("halt", "release"):
+                continue
+            if act.kind == "halt" and act.state not in ("refused", "withdrawn"):
+                asked[act.target] = act
+            elif act.kind == "release" and act.state != "superseded":
+                asked.pop(act.target, None)
+        return [
+            self._act("release", line, target, hold.stop, who, why, act.hold, act.before)
+            for target, act in asked.items()
+            if not self.still_wanted(self.store.board, target, but=line)
+        ]
+
+    async def release_leftovers(self, line: str) -> None:
+        """Ask for the releases a finished stop still owes: after a crash, or when two lifted its last holds at once."""
+        board = self.store.board.line(line)
+        if board.open_holds or not board.holds:
+            return
+        last = max(board.holds, key=lambda hold: hold.lifted_at or 0)
+        for act in self._releases(line, last, last.lifted_by, last.lifted_why):
+            await self.door.ask(act)
+
+    def still_wanted(self, board: Board, target: TargetId, *, but: str = "") -> str:
+        """Which line's hold still wants a target to stand; empty: none."""
+        for name, config in self.lines.items():
+            if name != but and target in config.targets and board.line(name).open_holds:
+                return name
+        return ""
+
+    def wanted(self, board: Board, act: Act) -> str:
+        """Why a halt or release is no longer wanted; empty: it is. The door asks before each sending."""
+        if act.kind == "halt":
+            return "" if board.line(act.line).stop == act.subject else "the stop it belonged to is over"
+        holder = self.still_wanted(board, act.target)
+        return f"{holder} is stopped again" if holder else ""
+
+    # ---- reconciling
+
+    async def reconcile(self, line: str, target: TargetId, found: Halted) -> str:
+        """Compare a read with what the holds want; ask for what is missing. Returns what is odd, in words."""
+        board = self.store.board.line(line)
+        if not found.same(board.halted.get(target)):
+            await self.store.commit(HaltedSeen(line=line, at=self.clock.now(), target=target, halted=found))
+            board = self.store.board.line(line)
+        if board.stop:
+            return await self._reassert(board, target, found)
+        await self.release_leftovers(line)
+        return await self._release_again(board, target, found)
+
+    async def _reassert(self, board: Line, target: TargetId, found: Halted) -> str:
+        """A target that moves under an open hold is halted again once, then only told."""
+        halts = [act for act in board.acts.values() if act.kind == "halt" and act.target == target]
+        halts = [act for act in halts if act.subject == board.stop]
+        if found.halted or any(not act.settled for act in halts):
+            return ""
+        verified = [act for act in halts if act.state == "verified"]
+        if not verified or len(verified) > 1:
+            return "moves under an open hold" if verified else ""
+        await self.door.ask(self._halt(board, board.open_holds[0], target, 0.0))
+        return "moved under an open hold; halted again"
+
+    async def _release_again(self, board: Line, target: TargetId, found: Halted) -> str:
+        """A late halt of a lifted hold is released again; a target that others halted is theirs."""
+        if not any(part.halted for part in found.parts) or board.unsettled("release", "halt"):
+            return ""
+        if self.still_wanted(self.store.board, target):
+            return ""
+        lifted = {hold.id: hold for hold in board.holds if not hold.open}
+        named = [match.group(1) for part in found.parts if part.halted and (match := OURS.search(part.note))]
+        ours = [lifted[id_] for id_ in named if id_ in lifted]
+        if not ours:
+            return "stopped outside andon"
+        releases = [act for act in board.acts.values() if act.kind == "release" and act.target == target]
+        releases = [act for act in releases if act.subject == ours[0].stop]
+        if not releases or len(releases) > 2 or releases[-1].state != "verified":
+            return "still stands for a hold that was lifted"
+        before, hold = releases[-1].before, ours[0]
+        fresh = self._act("release", board.name, target, hold.stop, hold.lifted_by, hold.lifted_why, hold.id, before)
+        await self.door.ask(fresh)
+        return "a late halt stood there; released again"
+
+    async def tell(
+        self,
+        line: str,
+        kind: Literal["stopped", "resumed", "rollback", "verdict", "blind"],
+        title: str,
+        text: str,
+        who: str,
+        key: str,
+    ) -> None:
+        """Tell whom the line names; what cannot be told is on the line's record, and never stops an act."""
+        now = self.clock.now()
+        authors = tuple(dict.fromkeys(change.author for change in self._batch(line) if change.author))
+        for entry in self.lines[line].notify:
+            note = Note(line=line, title=title, text=text, key=f"{key}/{entry.target}", kind=kind, who=who, at=now)
+            note = msgspec.structs.replace(note, authors=authors)
+            act = Act(
+                id=new_id(),
+                kind="tell",
+                line=line,
+                target=entry.target,
+                subject=note.key,
+                who=who,
+                why=title,
+                at=now,
+                not_before=now,
+                not_after=now + NOT_AFTER_S,
+                asker=self.door.me,
+                note=note,
+            )
+            try:
+                await self.door.ask(act)
+            except (NotDone, LedgerUnusable):
+                continue
+
+    def _batch(self, line: str) -> Sequence[Change]:
+        board = self.store.board.line(line)
+        return board.batch(board.current) if board.current else ()
+
+
+def _names(note: str, holds: set[HoldId]) -> bool:
+    """Whether a note at a target names a hold of this ledger."""
+    match = OURS.search(note)
+    return match is not None and match.group(1) in holds

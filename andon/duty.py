@@ -1,0 +1,267 @@
+"""The duty of the engine that holds the lease: follow the sources, keep samples, reconcile halts, judge, and act.
+
+Each task is supervised on its own: one that dies is told under its name, and started again within five seconds.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from andon import feed
+from andon.clock import Clock, Time
+from andon.config import Config, Entry, LineConfig
+from andon.cord import Cord, pulse_key
+from andon.events import ChangesSeen, DeploymentSeen, Event, RunSeen, SourceSeen, SourceWord
+from andon.immune.watcher import Watcher
+from andon.keeper import Keeper
+from andon.model import Deployment, Metric, Run
+from andon.ports import Changes, Denied, Fact, Garbled, Halting, LedgerUnusable, Metrics, Pulse, Unreachable
+from andon.ship import Shipper
+from andon.stations import Stations
+
+RESTART_S = 2.0
+HISTORY_S = 3600.0
+"""How far back samples are asked for when none are kept."""
+KEEP_S = 48 * 3600.0
+HOLES_S = 900.0
+"""A missing bucket is asked for again for so long; then it stays a gap."""
+SKEW_EVERY_S = 60.0
+SKEW_WARN_S = 5.0
+PULSE_EVERY_S = 1.0
+
+
+def series_name(line: str, metric: str) -> str:
+    """Under which name the samples of a metric are kept."""
+    return f"{line}/{metric}"
+
+
+class Duty:
+    """All tasks of the lease holder."""
+
+    def __init__(
+        self, config: Config, stations: Stations, keeper: Keeper, clock: Clock, cord: Cord, shipper: Shipper
+    ) -> None:
+        self.config = config
+        self.stations = stations
+        self.keeper = keeper
+        self.clock = clock
+        self.cord = cord
+        self.skew_s: dict[str, float] = {}
+        self.watcher = Watcher(config, stations, keeper, clock, cord, shipper, self.skew_s)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._pulsed: dict[str, Time] = {}
+
+    def start(self) -> None:
+        """Begin all tasks."""
+        for line in self.config.lines.values():
+            for entry in line.ci:
+                self._supervise(f"{line.name}/{entry.target}", self._follow_ci(line, entry))
+            if line.deploy is not None:
+                self._supervise(f"{line.name}/{line.deploy.target}", self._follow_deploy(line, line.deploy))
+            for entry in line.halting:
+                self._supervise(f"{line.name}/{entry.target} halted", self._watch_halted(line, entry))
+            for metric in line.metrics:
+                self._supervise(f"{line.name}/{metric.name}", self._measure(line, metric))
+            self._supervise(f"{line.name}/judge", self._judge(line))
+        self._supervise("clocks", self._compare_clocks)
+
+    async def stop(self) -> None:
+        """End all tasks; what they committed is in the ledger, and whoever takes the lease goes on from there."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    @property
+    def clock_words(self) -> str:
+        """What is wrong with the clocks; empty: nothing."""
+        off = {name: seconds for name, seconds in self.skew_s.items() if abs(seconds) > SKEW_WARN_S}
+        return ", ".join(
+            f"{name}' clock is {abs(seconds):.0f} s {'ahead' if seconds > 0 else 'behind'}"
+            for name, seconds in off.items()
+        )
+
+    def _supervise(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._tasks.append(asyncio.create_task(self._keep_alive(name, work), name=name))
+
+    async def _keep_alive(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            try:
+                await work()
+            except LedgerUnusable:
+                pass  # the keeper says so; nothing is done that cannot be recorded
+            except Exception as error:  # noqa: BLE001 - the supervisor: the death is told, and the task started again
+                words = f"{type(error).__name__}: {error}"
+                try:
+                    await self.keeper.pulse(Pulse(f"task:{name}", self.clock.now(), "error", words))
+                except LedgerUnusable:
+                    pass
+            await self.clock.sleep(RESTART_S)
+
+    # ---- sources
+
+    def _follow_ci(self, line: LineConfig, entry: Entry) -> Callable[[], Coroutine[Any, Any, None]]:
+        async def work() -> None:
+            source = self.stations.open_ci(line.name, entry)
+            await self._follow(line, entry, source.watch)
+
+        return work
+
+    def _follow_deploy(self, line: LineConfig, entry: Entry) -> Callable[[], Coroutine[Any, Any, None]]:
+        async def work() -> None:
+            source = self.stations.deploy(line.name)
+            if source is not None:
+                await self._follow(line, entry, source.watch)
+
+        return work
+
+    async def _follow(self, line: LineConfig, entry: Entry, watch: Callable[[], Any]) -> None:
+        async def on_fact(fact: Fact) -> None:
+            event = self._event(line.name, entry.source, fact)
+            if event is not None:
+                await self.keeper.commit(event)
+
+        async def on_state(word: SourceWord, words: str) -> None:
+            await self.source_state(line.name, entry.source, word, words)
+
+        await feed.follow(watch, self.clock, entry.every_s, on_fact, on_state)
+
+    def _event(self, line: str, source: str, fact: Fact) -> Event | None:
+        """The event for a fact, if the board does not hold it already."""
+        board, now = self.keeper.board.line(line), self.clock.now()
+        if isinstance(fact, Changes):
+            known = {change.id for change in board.changes}
+            fresh = tuple(change for change in fact.items if change.id not in known)
+            return ChangesSeen(line=line, at=fresh[-1].at or now, source=source, changes=fresh) if fresh else None
+        if isinstance(fact, Run):
+            same = board.runs.get(fact.id) == fact
+            return None if same else RunSeen(line=line, at=fact.ended_at or fact.at or now, source=source, run=fact)
+        if board.deployment(fact.id) == fact or _older_than_kept(board.deployments, fact):
+            return None
+        return DeploymentSeen(line=line, at=fact.at or now, source=source, deployment=fact)
+
+    async def source_state(self, line: str, source: str, word: SourceWord, words: str) -> None:
+        """Note a sign of life; say *gone* once and *back* once."""
+        now = self.clock.now()
+        known = self.keeper.board.line(line).sources.get(source)
+        if (known.state if known else "") != word or (word != "ok" and known is not None and known.words != words):
+            await self.keeper.commit(SourceSeen(line=line, at=now, source=source, state=word, words=words))
+        key = f"source:{line}/{source}"
+        if word == "ok" and now - self._pulsed.get(key, 0.0) < PULSE_EVERY_S:
+            return
+        self._pulsed[key] = now
+        if word == "ok":
+            await self.keeper.pulse(Pulse(key, now, word, words))
+
+    def _watch_halted(self, line: LineConfig, entry: Entry) -> Callable[[], Coroutine[Any, Any, None]]:
+        async def work() -> None:
+            halting = self.stations.halting(line.name, entry.target)
+            if halting is None:
+                raise TypeError(f"{entry.source} cannot halt {', '.join(entry.place.halts)}")
+            patience = feed.Patience()
+            while True:
+                await self.clock.sleep(await self._read_halted(line, entry, halting, patience))
+
+        return work
+
+    async def _read_halted(self, line: LineConfig, entry: Entry, halting: Halting, patience: feed.Patience) -> float:
+        """One read of a halting target; returns the seconds until the next."""
+        try:
+            found = await halting.halted()
+        except (Unreachable, Denied, Garbled) as error:
+            word, words = feed.told(error)
+            await self.source_state(line.name, entry.source, word, words)
+            return patience.next(error)
+        patience.reset()
+        odd = await self.cord.reconcile(line.name, entry.target, found)
+        await self.keeper.pulse(Pulse(pulse_key(entry.target), self.clock.now(), "ok", odd))
+        return entry.every_s
+
+    # ---- metrics
+
+    def _measure(self, line: LineConfig, metric: Metric) -> Callable[[], Coroutine[Any, Any, None]]:
+        async def work() -> None:
+            source = self.stations.metrics(line.name, metric.source)
+            patience = feed.Patience()
+            while True:
+                wait = await self._ask_samples(line, metric, source, patience)
+                self.watcher.look(line.name)
+                await self.clock.sleep(wait)
+
+        return work
+
+    async def _ask_samples(self, line: LineConfig, metric: Metric, source: Metrics, patience: feed.Patience) -> float:
+        """Ask for the closed buckets that are not kept yet; returns the seconds until the next bucket closes."""
+        now, every = self.clock.now(), metric.every
+        end = (now - metric.lag) // every * every
+        series = series_name(line.name, metric.name)
+        history = min(KEEP_S, max(HISTORY_S, 2 * line.watch_s))
+        first = (now - history) // every * every
+        kept = await self.keeper.call(lambda ledger: ledger.samples(series, first, end))
+        start = next_bucket([row.at for row in kept], first, end, every, now)
+        wait = max(0.5, (end + every + metric.lag) - now)
+        if start >= end:
+            await self.source_state(line.name, metric.source, "ok", "")
+            return wait
+        try:
+            found = await source.samples(metric, start, end, every)
+        except (Unreachable, Denied, Garbled) as error:
+            word, words = feed.told(error)
+            self.watcher.gone[(line.name, metric.name)] = words
+            await self.source_state(line.name, metric.source, word, words)
+            return min(patience.next(error), every)
+        patience.reset()
+        missing = found.words or f"no data: {found.state}" if found.state in ("empty", "stale") else ""
+        self.watcher.gone[(line.name, metric.name)] = missing
+        await self.source_state(line.name, metric.source, "ok", "")
+        fresh = [row for row in found.rows if start <= row.at < end]
+        if fresh:
+            forget = now - KEEP_S
+            await self.keeper.call(lambda ledger: ledger.keep(series, fresh, forget))
+        return min(wait, every)
+
+    def _judge(self, line: LineConfig) -> Callable[[], Coroutine[Any, Any, None]]:
+        async def work() -> None:
+            await self.watcher.run(line)
+
+        return work
+
+    # ---- clocks
+
+    async def _compare_clocks(self) -> None:
+        seen: set[str] = set()
+        for _, name, source in self.stations.every():
+            if name in seen:
+                continue
+            seen.add(name)
+            try:
+                before = self.clock.now()
+                identity = await source.whoami()
+                after = self.clock.now()
+            except (Unreachable, Denied, Garbled):
+                continue  # the feed of that source says so, with its age
+            if identity.clock is not None:
+                # An answer that took long says little of the other clock: half its time is the doubt.
+                skew = identity.clock - (before + after) / 2
+                self.skew_s[name] = skew if abs(skew) > (after - before) / 2 + 1.0 else 0.0
+        await self.clock.sleep(SKEW_EVERY_S)
+
+
+def next_bucket(kept: list[Time], first: Time, end: Time, every: float, now: Time) -> Time:
+    """Where to ask from: after the last bucket kept, or from a hole that may still be filled."""
+    if not kept:
+        return first
+    have = set(kept)
+    at = max(first, (now - HOLES_S) // every * every)
+    while at < end:
+        if at not in have and at > kept[0]:
+            return at
+        at += every
+    return end
+
+
+def _older_than_kept(deployments: tuple[Deployment, ...], fact: Deployment) -> bool:
+    """Whether a board that is full would drop this deployment at once, so that listing it again would never end."""
+    from andon.board import DEPLOYMENTS
+
+    return len(deployments) >= DEPLOYMENTS and fact.at < deployments[0].at

@@ -1,0 +1,82 @@
+"""Following a source: what it says is passed on, what goes wrong is said once, and tried again with patience.
+
+Says *gone* once and *back* once. Back-off doubles from 1 s to 30 s with jitter; what a server asks for (`retry_after_s`) is
+kept; a refused credential is tried again each minute, with the secret read anew. One source's trouble is its own.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from andon.clock import Clock
+from andon.events import SourceWord
+from andon.ports import Denied, Fact, Garbled, Unreachable, Wait
+
+FIRST_S, MOST_S = 1.0, 30.0
+DENIED_S = 60.0
+SILENT_S = 120.0
+"""A stream that says nothing at all for so long is taken for dead."""
+
+OnFact = Callable[[Fact], Awaitable[None]]
+OnState = Callable[[SourceWord, str], Awaitable[None]]
+
+
+async def follow(
+    watch: Callable[[], AsyncIterator[Fact | Wait]],
+    clock: Clock,
+    every_s: float,
+    on_fact: OnFact,
+    on_state: OnState,
+) -> None:
+    """Follow a source for ever. `on_state` hears `ok` at each sign of life, else what is wrong and its words."""
+    patience = Patience()
+    while True:
+        try:
+            stream = watch()
+            while True:
+                async with asyncio.timeout(SILENT_S):
+                    item = await anext(stream)
+                await on_state("ok", "")
+                patience.reset()
+                if isinstance(item, Wait):
+                    await clock.sleep(max(item.seconds, every_s if item.seconds else 0.0))
+                else:
+                    await on_fact(item)
+        except StopAsyncIteration:
+            await clock.sleep(every_s)
+        except Exception as error:  # noqa: BLE001 - one of two places: whatever an adapter does, the others go on
+            word, words = told(error)
+            await on_state(word, words)
+            await clock.sleep(patience.next(error))
+
+
+class Patience:
+    """How long to wait before the next try."""
+
+    def __init__(self) -> None:
+        self._wait = FIRST_S
+
+    def reset(self) -> None:
+        """It answered."""
+        self._wait = FIRST_S
+
+    def next(self, error: Exception) -> float:
+        """Seconds until the next try after `error`."""
+        if isinstance(error, Denied):
+            return DENIED_S
+        wait = self._wait * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, not a secret
+        self._wait = min(self._wait * 2, MOST_S)
+        return max(wait, float(getattr(error, "retry_after_s", 0.0)))
+
+
+def told(error: Exception) -> tuple[SourceWord, str]:
+    """What an error of a read means for a source, and its words."""
+    if isinstance(error, Denied):
+        return "denied", str(error)
+    if isinstance(error, Unreachable):
+        return "gone", str(error) or "does not answer"
+    if isinstance(error, TimeoutError):
+        return "gone", f"said nothing for {SILENT_S:.0f} s"
+    if isinstance(error, Garbled):
+        return "error", str(error)
+    return "error", f"its adapter failed: {type(error).__name__}: {error}"

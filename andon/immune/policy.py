@@ -1,0 +1,117 @@
+"""What is done about a verdict: the safety rules that are never bent, one after the other.
+
+A rollback needs every one of them; a rule that does not hold turns it into a stop with advice, and says which. `blind`
+never rolls back.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from andon import rollback
+from andon.board import Board, Line
+from andon.clock import Time, long_age
+from andon.config import LineConfig
+from andon.model import Deployment, Metric, Verdict
+from andon.ports import Can
+
+BUDGET = 2
+BUDGET_S = 3600.0
+"""At most two automatic rollbacks per line and hour; then advice only."""
+MASS_S = 60.0
+"""Regressions on several lines within this time are a broken measurement until shown otherwise."""
+SKEW_OFF_S = 30.0
+"""A source's clock further off than this turns automatic action off."""
+IMMUNE = "immune"
+"""The owner of the immune system's holds, and the asker of its acts."""
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What to do about a verdict, and the words for the record."""
+
+    stop: bool
+    rollback: bool
+    words: str
+
+
+def decide(
+    board: Board,
+    config: LineConfig,
+    metric: Metric,
+    verdict: Verdict,
+    deployment: Deployment,
+    can: Can | None,
+    skew_s: Mapping[str, float],
+    now: Time,
+) -> Decision:
+    """What the policy does about one metric's verdict on one deployment."""
+    if verdict.word == "blind":
+        return Decision(metric.on_blind == "stop", False, "stopped: blind" if metric.on_blind == "stop" else "told")
+    if verdict.word != "regressed":
+        return Decision(False, False, "")
+    if metric.on_regression == "tell":
+        return Decision(False, False, "told")
+    if metric.on_regression == "stop":
+        return Decision(True, False, "stopped; a person decides")
+    reason = why_not(board, config, deployment, can, skew_s, now)
+    if reason:
+        return Decision(True, False, f"stopped, not rolled back: {reason}")
+    return Decision(True, True, "stopped and rolled back")
+
+
+def why_not(
+    board: Board,
+    config: LineConfig,
+    deployment: Deployment,
+    can: Can | None,
+    skew_s: Mapping[str, float],
+    now: Time,
+) -> str:
+    """Which rule forbids an automatic rollback of that deployment; empty: none."""
+    line = board.line(config.name)
+    current = line.current
+    if current is None or current.id != deployment.id:
+        return f"{rollback.short(current.version)} runs now" if current else "nothing runs there"
+    if line.went_back(current):
+        return "it is itself a rollback"
+    if any(act.auto and act.kind == "rollback" and act.expected == deployment.id for act in line.acts.values()):
+        return "it was rolled back once already"
+    recent = [act for act in line.acts.values() if act.auto and act.kind == "rollback" and now - act.at < BUDGET_S]
+    if len(recent) >= BUDGET:
+        return f"{BUDGET} automatic rollbacks within {long_age(BUDGET_S)}: advice only"
+    skewed = [name for name, seconds in skew_s.items() if abs(seconds) > SKEW_OFF_S]
+    if skewed:
+        return f"auto off: the clock of {skewed[0]} is {abs(skew_s[skewed[0]]):.0f} s off"
+    everywhere = _regressed_elsewhere(board, config.name, now)
+    if everywhere:
+        return f"{everywhere} regressed in the same minute: a broken measurement, until shown otherwise"
+    found = rollback.target(line, now)
+    if isinstance(found, rollback.Nothing):
+        return found.why
+    if found.basis not in rollback.TRUSTED:
+        return f"{rollback.short(found.to.version)} {found.words}: only a person may return to it"
+    return _unsafe(config, can)
+
+
+def _unsafe(config: LineConfig, can: Can | None) -> str:
+    """Why a newer deployment could be undone by an automatic rollback; empty: it cannot."""
+    if can is None:
+        return "the line has no deploy target"
+    if can.compare_and_set:
+        return ""
+    if config.deploy is None or not config.deploy.only_way_in:
+        return "the target does not compare deployment ids, and the config does not say `only_way_in: true`"
+    return "" if config.targets else "the target does not compare deployment ids, and nothing is halted by a stop"
+
+
+def _regressed_elsewhere(board: Board, name: str, now: Time) -> str:
+    """Another line that regressed in the same minute; empty: none."""
+    for line in board.lines.values():
+        if line.name != name and _regressed_lately(line, now):
+            return line.name
+    return ""
+
+
+def _regressed_lately(line: Line, now: Time) -> bool:
+    verdicts = (verdict for watch in line.watches.values() for verdict in watch.verdicts.values())
+    return any(verdict.word == "regressed" and now - verdict.at < MASS_S for verdict in verdicts)

@@ -1,0 +1,249 @@
+"""Watches of deployments: opened when one begins, judged at each new bucket, ended with a verdict that is acted on.
+
+A watch is in the ledger: whoever holds the lease goes on from there, with the gap filled by what the metrics source kept.
+Judging again is harmless: a hold is joined, and a rollback is asked once per deployment.
+"""
+
+import asyncio
+from typing import Literal
+
+from andon import rollback
+from andon.acts import NotDone
+from andon.board import Line, Watch
+from andon.clock import Clock, long_age
+from andon.config import Config, LineConfig
+from andon.cord import Cord
+from andon.events import Helped, Judged, WatchOpened
+from andon.immune import policy, recovery, threshold
+from andon.immune.policy import IMMUNE
+from andon.keeper import Keeper
+from andon.model import Act, Deployment, Metric, Verdict
+from andon.ship import Shipper
+from andon.stations import Stations
+
+LOOK_S = 1.0
+SEVERITY = ("regressed", "blind", "undecided", "healthy")
+
+
+class Watcher:
+    """Judges the deployments of all lines of one engine."""
+
+    def __init__(
+        self,
+        config: Config,
+        stations: Stations,
+        keeper: Keeper,
+        clock: Clock,
+        cord: Cord,
+        shipper: Shipper,
+        skew_s: dict[str, float],
+    ) -> None:
+        self.config = config
+        self.stations = stations
+        self.keeper = keeper
+        self.clock = clock
+        self.cord = cord
+        self.shipper = shipper
+        self.skew_s = skew_s
+        self.gone: dict[tuple[str, str], str] = {}
+        """Why a metric's source gives nothing, by line and metric."""
+        self._news = {name: asyncio.Event() for name in config.lines}
+
+    def look(self, line: str) -> None:
+        """There are new samples."""
+        self._news[line].set()
+
+    async def run(self, config: LineConfig) -> None:
+        """Open, judge and end the watches of a line, for ever."""
+        while True:
+            await self.open_watches(config)
+            for watch in tuple(self.keeper.board.line(config.name).watches.values()):
+                if not watch.ended:
+                    await self.judge(config, watch)
+            await self.measure_recovery(config)
+            news = self._news[config.name]
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await news.wait()
+            except TimeoutError:
+                continue
+            news.clear()
+
+    # ---- opening
+
+    async def open_watches(self, config: LineConfig) -> None:
+        """A watch for each deployment that began after this ledger did, or within the window."""
+        board = self.keeper.board
+        line = board.line(config.name)
+        now = self.clock.now()
+        for deployment in line.deployments:
+            known = deployment.id in line.watches or deployment.state == "failed"
+            recent = deployment.at >= board.first_at or now - deployment.at < config.watch_s
+            if known or not recent:
+                continue
+            until = deployment.at + config.watch_s
+            await self.keeper.commit(
+                WatchOpened(
+                    line=config.name,
+                    at=now,
+                    deployment=deployment.id,
+                    version=deployment.version,
+                    until=until,
+                    began=deployment.at,
+                )
+            )
+
+    # ---- judging
+
+    async def judge(self, config: LineConfig, watch: Watch) -> None:
+        """Judge each metric of a watch with what is kept, act on what is found, and end the watch when its time is up."""
+        line = self.keeper.board.line(config.name)
+        deployment = line.deployment(watch.deployment)
+        now = self.clock.now()
+        if deployment is None or deployment.state == "failed":
+            await self._end(config, watch, "undecided", "the deployment failed before it could be judged")
+            return
+        judged = [metric for metric in config.metrics if metric.threshold is not None]
+        if not judged:
+            if now >= watch.until:
+                await self._end(config, watch, "undecided", "no metric of this line has a threshold")
+            return
+        newer = _newer(line, deployment)
+        until = min(watch.until, newer.at) if newer else watch.until
+        finals: list[Verdict] = []
+        for metric in judged:
+            known = watch.verdicts.get(metric.name)
+            if known is not None and known.word == "regressed":
+                finals.append(known)
+                continue
+            verdict, final = await self._verdict(config, metric, watch, until, now)
+            if known is None or known.word != verdict.word:
+                await self._found(config, metric, watch, deployment, verdict)
+            if final:
+                finals.append(verdict)
+        if len(finals) == len(judged):
+            await self._conclude(config, watch, finals, newer)
+
+    async def _verdict(
+        self, config: LineConfig, metric: Metric, watch: Watch, until: float, now: float
+    ) -> tuple[Verdict, bool]:
+        start, end = threshold.window(metric, watch.began, until)
+        series = f"{config.name}/{metric.name}"
+        rows = await self.keeper.call(lambda ledger: ledger.samples(series, start, end))
+        gone = self.gone.get((config.name, metric.name), "")
+        return threshold.judge(metric, rows, watch.version, watch.began, until, now, gone)
+
+    async def _found(
+        self,
+        config: LineConfig,
+        metric: Metric,
+        watch: Watch,
+        deployment: Deployment,
+        verdict: Verdict,
+    ) -> None:
+        """Act on a verdict first, then record it with what was done: a crash between judges again, and joins."""
+        did = await self._act(config, metric, deployment, verdict)
+        events = [Judged(line=config.name, at=verdict.at, deployment=watch.deployment, verdict=verdict, did=did)]
+        if verdict.word == "regressed":
+            whole = Verdict(word="regressed", sentence=verdict.sentence, onset=verdict.onset, at=verdict.at)
+            events.append(Judged(line=config.name, at=verdict.at, deployment=watch.deployment, verdict=whole, did=did))
+        await self.keeper.commit(*events)
+
+    async def _act(self, config: LineConfig, metric: Metric, deployment: Deployment, verdict: Verdict) -> str:
+        """Do what the policy says; returns what was done, in words."""
+        if verdict.word not in ("regressed", "blind"):
+            return ""
+        deploy = self.stations.deploy(config.name)
+        can = deploy.can if deploy else None
+        now = self.clock.now()
+        decision = policy.decide(self.keeper.board, config, metric, verdict, deployment, can, self.skew_s, now)
+        why = verdict.sentence
+        words = decision.words
+        if decision.stop:
+            await self.cord.pull(config.name, IMMUNE, why, kind="immune", deployment=deployment.id)
+        if decision.rollback:
+            try:
+                await self.shipper.rollback(config.name, IMMUNE, why, expected=deployment.id, auto=True)
+            except NotDone as error:
+                words = f"stopped, not rolled back: {error}"
+        short = rollback.short(deployment.version)
+        title = f"{config.name} {short} {verdict.word}"
+        kind: Literal["blind", "verdict"] = "blind" if verdict.word == "blind" else "verdict"
+        key = f"{deployment.id}/{metric.name}/{verdict.word}"
+        await self.cord.tell(config.name, kind, title, f"{why}. {words}", IMMUNE, key)
+        return words
+
+    async def _conclude(
+        self, config: LineConfig, watch: Watch, finals: list[Verdict], newer: Deployment | None
+    ) -> None:
+        """The verdict on the deployment, from those on its metrics."""
+        worst = min(finals, key=lambda verdict: SEVERITY.index(verdict.word))
+        words = [verdict.word for verdict in finals]
+        if worst.word == "regressed":
+            await self._end(config, watch, "regressed", worst.sentence)
+        elif newer is not None and newer.at < watch.until:
+            ran = long_age(newer.at - watch.began)
+            whole = long_age(watch.until - watch.began)
+            sentence = f"replaced by {rollback.short(newer.version)} after {ran} of {whole}"
+            await self._end(config, watch, "undecided", sentence)
+        elif all(word == "healthy" for word in words):
+            await self._end(config, watch, "healthy", "; ".join(verdict.sentence for verdict in finals))
+        elif all(word == "blind" for word in words):
+            await self._end(config, watch, "blind", worst.sentence)
+        else:
+            undecided = next(verdict for verdict in finals if verdict.word != "healthy")
+            await self._end(config, watch, "undecided", undecided.sentence)
+
+    async def _end(self, config: LineConfig, watch: Watch, word: str, sentence: str) -> None:
+        now = self.clock.now()
+        verdict = Verdict(word=word, sentence=sentence, at=now)  # type: ignore[arg-type]
+        event = Judged(
+            line=config.name, at=now, deployment=watch.deployment, verdict=verdict, final=True, did=watch.did
+        )
+        await self.keeper.commit(event)
+
+    # ---- did it help?
+
+    async def measure_recovery(self, config: LineConfig) -> None:
+        """After each confirmed rollback, measure again what had regressed, until it is known whether it helped."""
+        line = self.keeper.board.line(config.name)
+        for act in tuple(line.acts.values()):
+            if act.kind != "rollback" or act.state != "verified" or act.settled_at is None:
+                continue
+            known = line.helped.get(act.expected)
+            if known is not None and known.word != "too early":
+                continue
+            metric = self._suspect(config, line, act)
+            if metric is None:
+                continue
+            await self._measure_one(config, act, metric, known.word if known else "")
+
+    async def _measure_one(self, config: LineConfig, act: Act, metric: Metric, known: str) -> None:
+        undone_at, now = act.settled_at or act.at, self.clock.now()
+        series = f"{config.name}/{metric.name}"
+        rows = await self.keeper.call(lambda ledger: ledger.samples(series, undone_at, now))
+        word, sentence = recovery.measure(metric, rows, undone_at, now)
+        if word == known:
+            return
+        stop = self.keeper.board.line(config.name).stop
+        event = Helped(line=config.name, at=now, deployment=act.expected, word=word, sentence=sentence, hold=stop)
+        await self.keeper.commit(event)
+        if word != "too early":
+            key = f"{act.id}/{word}"
+            await self.cord.tell(config.name, "rollback", f"{config.name} {word}", sentence, IMMUNE, key)
+
+    def _suspect(self, config: LineConfig, line: Line, act: Act) -> Metric | None:
+        """The metric to measure after a rollback: the one that regressed, else the first with a threshold."""
+        watch = line.watches.get(act.expected)
+        if watch is not None:
+            for name, verdict in watch.verdicts.items():
+                metric = config.metric(name)
+                if verdict.word == "regressed" and metric is not None:
+                    return metric
+        return next((metric for metric in config.metrics if metric.threshold is not None), None)
+
+
+def _newer(line: Line, deployment: Deployment) -> Deployment | None:
+    """The first deployment that replaced this one."""
+    later = line.deployments[line.deployments.index(deployment) + 1 :]
+    return next((item for item in later if item.state != "failed"), None)

@@ -1,0 +1,152 @@
+"""What a person or the immune system asks of a deploy target: roll back, push a fix through a hold, mark a version."""
+
+from andon import rollback
+from andon.acts import NOT_AFTER_S, Door, NotDone
+from andon.clock import Clock
+from andon.config import LineConfig
+from andon.cord import Cord
+from andon.events import Marked, MarkWord
+from andon.keeper import Store
+from andon.model import Act, Deployment, HoldId, OwnerKind, new_id
+from andon.ports import Denied, Garbled, Unreachable
+
+GRACE_S = 3.0
+"""How long a rollback by key can be withdrawn before it is sent; none when the verdict is already *regressed*."""
+
+
+class Shipper:
+    """Rollback, push and marks for the lines of one config."""
+
+    def __init__(self, lines: dict[str, LineConfig], door: Door, cord: Cord, store: Store, clock: Clock) -> None:
+        self.lines = lines
+        self.door = door
+        self.cord = cord
+        self.store = store
+        self.clock = clock
+
+    async def rollback(
+        self,
+        line: str,
+        who: str,
+        why: str,
+        *,
+        to: str = "",
+        expected: str = "",
+        grace_s: float = 0.0,
+        age_s: float = 0.0,
+        auto: bool = False,
+    ) -> Act:
+        """Stop the line, then return to an earlier version: the one `rollback.target` names, or `to`.
+
+        `expected` is the deployment that was on the screen when it was asked; if another one runs, NotDone says so. The
+        line stays held whatever becomes of the rollback. Raises NotDone; LedgerUnusable: then nothing was sent.
+        """
+        self.door.check_may_act(line)
+        board = self.store.board.line(line)
+        now = self.clock.now()
+        found = rollback.to_version(board, to, now) if to else rollback.target(board, now)
+        kind: OwnerKind = "immune" if auto else "person"
+        if isinstance(found, rollback.Nothing):
+            raise NotDone(found.why)
+        if expected and expected != found.current.id:
+            raise NotDone(f"{rollback.short(found.current.version)} runs now, not what was on the screen: look again")
+        await self.cord.pull(line, who, why, kind=kind, deployment=found.current.id, age_s=age_s)
+        act = self._act(
+            "rollback", line, found.current, found.to.version, who, why, grace_s=grace_s, age_s=age_s, auto=auto
+        )
+        return await self.door.ask(act)
+
+    async def push(self, line: str, version: str, who: str, why: str, *, through: HoldId = "") -> Act:
+        """Ship one version whose tests passed for exactly that change; through a hold if the line is stopped."""
+        self.door.check_may_act(line)
+        board = self.store.board.line(line)
+        if not why.strip():
+            raise NotDone("a version is pushed with a reason")
+        holds = {hold.id for hold in board.open_holds}
+        if holds and through not in holds:
+            listed = ", ".join(sorted(holds))
+            raise NotDone(f"{line} is stopped: name the hold the fix goes through, --through {listed}")
+        if through and not holds:
+            raise NotDone(f"{line} has no open hold {through}")
+        deploy = self.door.targets.deploy(line)
+        if deploy is None:
+            raise NotDone(f"{line}: the config names no deploy target")
+        await self._must_have_passed(line, version)
+        try:
+            current = await deploy.current()
+        except (Unreachable, Denied, Garbled) as error:
+            raise NotDone(f"{line}: cannot read what runs: {error}") from error
+        if current is not None and current.version == version:
+            raise NotDone(f"{rollback.short(version)} already runs")
+        return await self.door.ask(self._act("push", line, current, version, who, why, hold=through))
+
+    async def _must_have_passed(self, line: str, version: str) -> None:
+        """Raise NotDone unless every CI of the line says that the tests passed for exactly this change."""
+        change = self.store.board.line(line).change(version)
+        for entry in self.lines[line].ci:
+            ci = self.door.targets.ci(line, entry.target)
+            if ci is None:
+                continue
+            try:
+                passed = await ci.passed(change.id if change else version)
+            except (Unreachable, Denied, Garbled) as error:
+                raise NotDone(f"{line}: cannot read whether the tests passed: {error}") from error
+            if passed.state != "yes":
+                words = {"no": "its tests failed", "running": "its tests still run"}.get(passed.state)
+                raise NotDone(f"{rollback.short(version)}: {words or 'no tests are known for exactly this change'}")
+
+    async def mark(self, line: str, deployment: str, mark: MarkWord, who: str, why: str) -> Marked:
+        """Say what a deployment is: `good`, `faulty` or `irreversible`. By its id, or by the version that ran last."""
+        self.door.check_may_act(line)
+        if not why.strip():
+            raise NotDone("a deployment is marked with a reason")
+        board = self.store.board.line(line)
+        found = board.deployment(deployment)
+        if found is None:
+            matches = [item for item in board.deployments if item.version.startswith(deployment)]
+            if not matches or not deployment:
+                raise NotDone(f"{line} has no deployment {deployment}")
+            if len({item.version for item in matches}) > 1:
+                raise NotDone(f"{deployment} fits more than one version; write more of it")
+            found = matches[-1]
+        event = Marked(
+            line=line, at=self.clock.now(), deployment=found.id, version=found.version, mark=mark, who=who, why=why
+        )
+        await self.store.commit(event)
+        return event
+
+    def _act(
+        self,
+        kind: str,
+        line: str,
+        current: Deployment | None,
+        version: str,
+        who: str,
+        why: str,
+        *,
+        hold: HoldId = "",
+        grace_s: float = 0.0,
+        age_s: float = 0.0,
+        auto: bool = False,
+    ) -> Act:
+        now = self.clock.now()
+        entry = self.lines[line].deploy
+        return Act(
+            id=new_id(),
+            kind="rollback" if kind == "rollback" else "push",
+            line=line,
+            target=entry.target if entry else "",
+            subject=current.id if current else "nothing",
+            who=who,
+            why=why,
+            at=now,
+            not_before=now + grace_s,
+            not_after=now + grace_s + NOT_AFTER_S,
+            environment=self.lines[line].environment,
+            asker=self.door.me,
+            auto=auto,
+            data_age_s=age_s,
+            expected=current.id if current else "",
+            version=version,
+            hold=hold,
+        )

@@ -1,0 +1,671 @@
+"""The driver, through a real terminal: danger keys, input guard, output gate, stalls, signals, crashes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
+from textual._keyboard_protocol import FUNCTIONAL_KEYS
+from textual._xterm_parser import XTermParser
+from textual.app import App
+from textual.binding import Binding
+from textual.color import Color
+from textual.content import Content
+from textual.drivers import _writer_thread
+from textual.drivers.linux_driver import LinuxDriver
+from textual.widgets import Static
+
+from tests.helpers import until, wait_until
+from tests.pty_harness import Program, gone_within
+from tests.terminal_app import ARMED, CANARY
+from tests.test_keys_in import ANSWERS
+from tui.leaving import Leaving, crash_text, crash_words, masked
+from tui.screen_out import PENDING_LIMIT, Gate, Writer, say
+from tui.terminal import Armed, Danger, GatedApp, safe_key
+
+HERE = Path(__file__).parent.parent
+F4, F8, F9 = b"\x1bOS", b"\x1b[19~", b"\x1b[20~"
+
+
+class Room(Program):
+    """The test app in a terminal, with what it wrote down."""
+
+    def __init__(self, log: Path, **options: Any) -> None:
+        self.log = log
+        super().__init__([sys.executable, "-m", "tests.terminal_app", log], cwd=HERE, **options)
+        self.wait_until(lambda: self.notes("frame"), what="the first frame")
+        self.wait_for("ready")
+
+    def notes(self, what: str = "") -> list[dict[str, Any]]:
+        """What the app wrote down: all of it, or of one kind."""
+        text = self.log.read_text() if self.log.exists() else ""
+        found = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        return [note for note in found if not what or note["what"] == what]
+
+    def heard(self) -> list[str]:
+        """Everything that acted or arrived as a key, in order."""
+        kinds = ("stop", "rollback", "bound", "key")
+        return [note.get("key", note["what"]) for note in self.notes() if note["what"] in kinds]
+
+    def settle(self) -> None:
+        """Wait until all that was typed so far has been dealt with: a key typed now arrives after it."""
+        before = len([key for key in self.heard() if key == "z"])
+        time.sleep(0.06)  # a burst is over: what follows was typed by a hand
+        self.type("z")
+        self.wait_until(lambda: len([key for key in self.heard() if key == "z"]) >= before + 2, what="z arrived")
+
+
+Start = Callable[..., Room]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    rooms: list[Room] = []
+
+    def start(**options: Any) -> Room:
+        rooms.append(Room(tmp_path / f"{len(rooms)}.notes", **options))
+        return rooms[-1]
+
+    yield start
+    for room in rooms:
+        room.close()
+
+
+# Danger keys
+
+
+def test_f9_stops_the_line_in_the_input_thread(start: Start) -> None:
+    room = start()
+    room.type(F9)
+    room.wait_for("stop shop")
+    assert room.notes("stop") == [{"what": "stop", "thread": "input", "line": "shop"}]
+    assert room.notes("key") == []
+    assert room.notes("bound") == []
+
+
+def test_f4_rolls_back_to_what_was_shown(start: Start) -> None:
+    room = start()
+    room.type(F4)
+    room.wait_for("rollback shop")
+    assert [note["target"] for note in room.notes("rollback")] == ["4f2a"]
+    assert room.notes("bound") == []
+
+
+def test_f4_that_is_not_armed_says_why(start: Start) -> None:
+    room = start()
+    room.type("d")
+    room.wait_until(lambda: room.notes("disarmed"))
+    room.settle()
+    time.sleep(0.06)
+    room.type(F4)
+    room.wait_for("nothing to undo: on 88e1")
+    assert room.notes("rollback") == []
+    assert b"\x07" in room.out
+
+
+def test_f9_acts_in_a_text_field(start: Start) -> None:
+    room = start(env={"TEST_INPUT": "1"})
+    room.type("\t")
+    room.type("reason")
+    room.wait_for("reason")
+    room.type(F9)
+    room.wait_for("stop shop")
+
+
+def test_f9_acts_while_the_event_loop_is_blocked(start: Start) -> None:
+    room = start()
+    room.type("b")
+    room.wait_until(lambda: room.notes("blocking"))
+    for presses in range(1, 4):
+        room.type(F9)
+        room.wait_until(lambda presses=presses: len(room.notes("stop")) == presses, limit_s=2.5)
+    assert room.notes("unblocked") == []
+    room.wait_until(lambda: len(room.notes("pressed")) == 3)
+
+
+def test_f9_acts_while_nobody_reads_the_terminal(start: Start) -> None:
+    room = start()
+    room.type("s")
+    room.wait_for("ready 1")
+    room.stall()
+    room.wait_until(lambda: stalled(room), what="the terminal's buffer is full")
+    for presses in range(1, 4):
+        room.type(F9)
+        room.wait_until(lambda presses=presses: len(room.notes("stop")) == presses, limit_s=2.0)
+
+
+def stalled(room: Room) -> bool:
+    """Whether output waits, and has waited unchanged for ten ticks."""
+    pending = [note["pending"] for note in room.notes("tick")[-10:]]
+    return len(pending) == 10 and pending[0] > 0 and len(set(pending)) == 1
+
+
+def test_the_event_loop_goes_on_while_nobody_reads_and_the_screen_catches_up(start: Start) -> None:
+    room = start()
+    room.type("s")
+    room.wait_for("ready 1")
+    room.stall()
+    room.wait_until(lambda: stalled(room))
+    before = room.notes("tick")[-1]["count"]
+    room.wait_until(lambda: room.notes("tick")[-1]["count"] > before + 20, what="ticks go on")
+    assert room.notes("tick")[-1]["pending"] < PENDING_LIMIT
+    reached = room.notes("tick")[-1]["count"]
+    room.resume()
+    room.wait_until(lambda: shown_count(room) >= reached, what="the newest state is on the screen")
+
+
+def shown_count(room: Room) -> int:
+    words = room.lines[0].split()
+    return int(words[1]) if len(words) > 1 and words[0] == "ready" and words[1].isdigit() else 0
+
+
+# Input guard
+
+
+def test_broken_bytes_end_nothing(start: Start) -> None:
+    room = start()
+    for data in (
+        b"\xff",
+        b"\x1b[20;1:3~",
+        b"\xc3",
+        b"\x1b[99999999999;;99999999999u",
+        b"\x1b[;;;~",
+        b"\x1b[1;1:9:9;;~",
+    ):
+        room.type(data)
+    room.settle()
+    room.type(F9)
+    room.wait_for("stop shop")
+    assert room.notes("bound") == [{"what": "bound", "thread": "MainThread", "key": "z"}]
+    assert room.process.poll() is None
+
+
+def test_a_bracketed_paste_presses_nothing(start: Start) -> None:
+    room = start()
+    room.type(b"\x1b[200~q\rc\x1b[20~" + F4 + F9 + b"\x1b\x1b[A\xff\x1b]0;x\x07deploy\x1b[201~")
+    room.settle()
+    assert room.heard() == ["z", "z"]
+    (paste,) = room.notes("paste")
+    assert paste["text"].startswith("q\nc\ufffd[20~")
+    assert "\x1b" not in paste["text"]
+
+
+def test_a_paste_without_an_end_ends_and_keys_work(start: Start) -> None:
+    room = start()
+    room.type(b"\x1b[200~q\x1b[20~")
+    room.wait_until(lambda: room.notes("paste"), limit_s=5)
+    room.settle()
+    assert room.heard() == ["z", "z"]
+
+
+def test_answers_of_terminals_press_nothing(start: Start) -> None:
+    room = start()
+    for answer in ANSWERS.values():
+        room.type(answer)
+    room.settle()
+    assert room.heard() == ["z", "z"]
+
+
+@pytest.mark.parametrize(
+    ("data", "heard"),
+    [
+        pytest.param(b"ag" + F4, ["a", "a", "g", "g"], id="text, F4"),
+        pytest.param(F4 + b"ag", ["a", "a", "g", "g"], id="F4, text"),
+        pytest.param(b"\x1b[?1;2c" + F4, [], id="answer, F4"),
+        pytest.param(F8 + b"a", ["a", "a"], id="F8, text"),
+        pytest.param(F9 + F4, ["stop"], id="F9, F4"),
+    ],
+)
+def test_in_a_burst_f4_and_f8_are_refused(start: Start, data: bytes, heard: list[str]) -> None:
+    room = start()
+    room.type(data)
+    room.wait_until(lambda: [note for note in room.notes("pressed") if not note["taken"]])
+    room.settle()
+    assert sorted(room.heard()[:-2]) == sorted(heard)
+    assert "press it again, alone" in next(note["why_not"] for note in room.notes("pressed") if not note["taken"])
+    assert b"\x07" in room.out
+
+
+def test_in_a_burst_f9_acts(start: Start) -> None:
+    room = start()
+    room.type(b"ag" + F9 + b"gh")
+    room.wait_for("stop shop")
+
+
+def test_f4_acts_while_the_mouse_moves(start: Start) -> None:
+    room = start()
+    room.type(b"\x1b[<35;10;5M" + F4 + b"\x1b[<35;11;5M")
+    room.wait_for("rollback shop")
+
+
+def test_f8_alone_is_an_ordinary_key(start: Start) -> None:
+    room = start()
+    room.type(F8)
+    room.wait_until(lambda: room.notes("bound"))
+    assert room.heard() == ["f8", "f8"]
+
+
+def test_a_sequence_cut_in_two_reads_is_one_key(start: Start) -> None:
+    room = start()
+    room.type(F9[:2])
+    time.sleep(0.05)
+    room.type(F9[2:])
+    room.wait_for("stop shop")
+    assert room.notes("key") == []
+
+
+def test_a_lone_escape_is_the_escape_key(start: Start) -> None:
+    room = start()
+    room.type(b"\x1b")
+    room.wait_until(lambda: room.heard() == ["escape"])
+
+
+# Output gate
+
+
+@pytest.mark.parametrize(
+    "payload", ["\x1b]52;c;cm0=\x1b\\\x9b2J\x1b[c", "\u202eabc\u200b\U000e0041\x0e\x7f"], ids=ascii
+)
+def test_hostile_text_reaches_the_terminal_harmless(start: Start, payload: str) -> None:
+    room = start(env={"TEST_HOSTILE": f"<<{payload}>>"})
+    room.wait_until(lambda: room.text.count("<<") >= 5, what="all surfaces show it")
+    room.settle()
+    room.type("x")
+    assert room.exit_code() == 3
+    shown = room.out.decode("utf-8", "replace")
+    assert "left <<\ufffd" in shown
+    assert payload not in shown
+    for piece in ("\x1b]52", "\x9b", "\x1b[c", "\u202e", "\u200b", "\U000e0041", "\x0e", "\x7f"):
+        assert piece not in shown
+
+
+def test_the_gate_keeps_controls_of_the_screen_and_drops_links_that_are_not_plain() -> None:
+    gate = Gate()
+    control = Segment("\x1b[2J", None, [(1,)])
+    evil = Segment("a\x1bb\nc", Style(link="https://x\x1b\\evil"))
+    good = Segment("text", Style(link="https://example.org"))
+    kept, gated, link = gate.apply([control, evil, good], Color(0, 0, 0))
+    assert kept is control
+    assert gated.text == "a\ufffdb\ufffdc"
+    assert gated.style is not None
+    assert gated.style.link is None
+    assert link == good
+
+
+# Leaving
+
+
+def test_quitting_gives_the_terminal_back_fast(start: Start) -> None:
+    room = start()
+    room.type("q")
+    assert room.exit_code() == 0
+    assert room.restored
+
+
+def test_quitting_works_while_nobody_reads(start: Start) -> None:
+    room = start()
+    room.type("s")
+    room.wait_for("ready 1")
+    room.stall()
+    room.wait_until(lambda: stalled(room))
+    room.type("q")
+    assert gone_within(room.process, 5.0) < 5.0
+    assert room.process.returncode == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+def test_a_signal_drains_restores_and_is_told_by_the_exit_code(start: Start, number: int, code: int) -> None:
+    room = start()
+    room.signal(number)
+    assert room.exit_code() == code
+    assert room.restored
+    assert [note["left_s"] for note in room.notes("drain")] == [20]
+
+
+def test_an_open_act_is_drained_before_the_end(start: Start) -> None:
+    room = start()
+    room.type("l")
+    room.settle()
+    room.signal(signal.SIGTERM)
+    assert room.exit_code() == 143
+    assert room.notes("drained")
+
+
+def test_a_signal_is_heard_while_the_event_loop_is_blocked(start: Start) -> None:
+    room = start()
+    room.type("b")
+    room.wait_until(lambda: room.notes("blocking"))
+    room.signal(signal.SIGTERM)
+    assert room.exit_code(2.5) == 143
+    assert room.notes("unblocked") == []
+    assert room.restored
+
+
+@pytest.mark.parametrize("ignored", [(), (signal.SIGHUP,)], ids=["SIGHUP", "SIGHUP ignored"])
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "painting"])
+def test_a_closed_terminal_ends_the_room(start: Start, ignored: tuple[int, ...], busy: bool) -> None:
+    room = start(ignored=ignored)
+    if busy:
+        room.type("s")
+        room.wait_for("ready 1")
+    room.hang_up()
+    assert gone_within(room.process, 5.0) < 2.0
+    assert room.process.returncode == 129
+    assert len(room.notes("drain")) == 1
+
+
+def test_a_closed_terminal_waits_for_an_open_act(start: Start) -> None:
+    room = start(ignored=(signal.SIGHUP,))
+    room.type("l")
+    room.settle()
+    room.hang_up()
+    gone_within(room.process, 10.0)
+    assert room.notes("drained")
+
+
+def test_a_drain_that_never_ends_is_left_behind() -> None:
+    left: list[int] = []
+    leaving = Leaving(lambda *_: threading.Event().wait(), lambda: None, 0.05, left.append)
+    leaving.start()
+    leaving.now(signal.SIGTERM)
+    wait_until(lambda: left == [143])
+
+
+def test_a_drain_that_fails_still_leaves_and_restores() -> None:
+    done: list[object] = []
+
+    def drain(_reason: str, _deadline: float) -> None:
+        raise OSError("disk full")
+
+    leaving = Leaving(drain, lambda: done.append("restored"), 5.0, done.append)
+    leaving.start()
+    leaving.now(signal.SIGHUP)
+    wait_until(lambda: done == ["restored", 129])
+
+
+def test_a_crash_prints_one_line_and_no_secret(start: Start) -> None:
+    room = start()
+    room.type("c")
+    assert room.exit_code() == 1
+    assert room.restored
+    assert CANARY.encode() not in room.out
+    last = room.out.rpartition(b"\x1b[?25h")[2].decode().strip()
+    assert last.startswith("andon broke: RuntimeError in terminal_app.py:")
+    assert last.count("\n") == 0
+
+
+def test_the_log_of_a_crash_holds_no_secret() -> None:
+    token = CANARY
+    try:
+        try:
+            raise ValueError(f"GET https://bo:{token}@host/x?token={token} gave 401")
+        except ValueError as error:
+            raise RuntimeError(f"Authorization: Bearer {token}") from error
+    except RuntimeError as error:
+        text, words = crash_text(error), crash_words(error)
+    assert token not in text + words
+    assert "RuntimeError" in text
+    assert "ValueError" in text
+    assert "in test_the_log_of_a_crash_holds_no_secret" in text
+
+
+@pytest.mark.parametrize("text", ["KeyError: 'n'", "no line named checkout", "status 401 of prometheus"])
+def test_plain_words_are_not_masked(text: str) -> None:
+    assert masked(text) == text
+
+
+def test_the_shell_gets_the_terminal_while_an_editor_runs_and_the_room_comes_back(start: Start) -> None:
+    room = start()
+    room.type("e")
+    room.wait_for("editor")
+    room.type(b"text\x1b[20~\n")
+    room.wait_until(lambda: room.notes("resumed"))
+    assert room.notes("stop") == []
+    room.settle()
+    room.type(F9)
+    room.wait_for("stop shop")
+    room.signal(signal.SIGTERM)
+    assert room.exit_code() == 143
+    assert room.restored
+
+
+def test_a_new_size_is_painted(start: Start) -> None:
+    room = start()
+    room.resize(100, 30)
+    room.wait_until(lambda: room.notes("resize")[-1]["width"] == 100)
+    room.wait_for("ready")
+
+
+@pytest.mark.parametrize(
+    ("term", "stdin", "words"),
+    [("dumb", None, "cannot draw"), ("", None, "cannot draw"), ("xterm", "", "needs a term")],
+)
+def test_no_terminal_no_room(tmp_path: Path, term: str, stdin: str | None, words: str) -> None:
+    argv = [sys.executable, "-m", "tests.terminal_app", str(tmp_path / "notes")]
+    if stdin is None:
+        with Program(argv, cwd=HERE, env={"TERM": term}) as program:
+            assert program.exit_code() == 1
+            said = program.out.decode()
+    else:
+        done = subprocess.run(
+            argv, cwd=HERE, env={**os.environ, "TERM": term}, input=stdin, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        said = done.stderr
+    assert words in said
+    assert "andon status" in said
+
+
+# Parts
+
+
+async def test_in_a_headless_test_a_danger_key_takes_the_same_way() -> None:
+    heard: list[object] = []
+
+    class Small(GatedApp[None]):
+        BINDINGS = [Binding("f9", "never", "", priority=True), Binding("f4", "never", "", priority=True)]
+
+        def action_never(self) -> None:
+            heard.append("bound")
+
+        def on_danger_pressed(self, event: Danger.Pressed) -> None:
+            heard.append((event.act, event.why_not))
+
+    app = Small(Danger(heard.append, heard.append))
+    assert app.danger is not None
+    app.danger.stop_line = "shop"
+    app.danger.why_not = "no version"
+    async with app.run_test() as pilot:
+        await pilot.press("f9", "f4")
+        await until(lambda: len(heard) == 3)
+        app.danger.armed = ARMED
+        await pilot.press("f4")
+        await until(lambda: len(heard) == 5)
+    assert heard == ["shop", ("stop", ""), ("rollback", "no version"), ARMED, ("rollback", "")]
+
+
+def test_a_callback_that_fails_is_told_and_the_next_press_is_a_new_try() -> None:
+    def fails(_line: str) -> None:
+        raise OSError("queue closed")
+
+    danger = Danger(fails, lambda _: None)
+    danger.stop_line = "shop"
+    pressed = danger.press("f9")
+    assert pressed is not None
+    assert not pressed.taken
+    assert "OSError" in pressed.why_not
+
+
+def test_no_key_acts_once_andon_leaves() -> None:
+    heard: list[object] = []
+    danger = Danger(heard.append, heard.append)
+    danger.stop_line, danger.armed, danger.closed = "shop", ARMED, "andon is leaving"
+    for key in ("f9", "f4"):
+        pressed = danger.press(key)
+        assert pressed is not None
+        assert pressed.why_not == "andon is leaving"
+    assert heard == []
+
+
+@pytest.mark.parametrize(
+    "key", ["a", "ctrl+c", "ctrl+a", "ctrl+i", "enter", "escape", "f3", "f15", "c", "ctrl+left_square_bracket"]
+)
+def test_a_key_that_text_or_an_answer_can_press_is_no_danger_key(key: str) -> None:
+    assert safe_key(key) is not None
+    with pytest.raises(ValueError, match="take f1 to f24"):
+        Danger(lambda _: None, lambda _: None, stop_key=key)
+
+
+def test_two_acts_on_one_key_are_refused() -> None:
+    with pytest.raises(ValueError, match="three different keys"):
+        Danger(lambda _: None, lambda _: None, stop_key="f4")
+
+
+def test_armed_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        ARMED.target = "other"  # type: ignore[misc]
+    assert isinstance(ARMED, Armed)
+
+
+def test_a_writer_to_a_terminal_that_stands_still_never_waits_and_says_that_it_lost() -> None:
+    read, write = os.openpty()
+    drained: list[bool] = []
+    writer = Writer(write, drained.append, lambda: None)
+    writer.start()
+    frame = "x" * 40_000
+    began = time.monotonic()
+    for _ in range(100):
+        writer.write(frame)
+    assert time.monotonic() - began < 1.0
+    assert writer.pending <= PENDING_LIMIT
+    wait_until(lambda: (os.read(read, 65536), drained == [True])[1])
+    writer.finish("", 0.1)
+    os.close(read)
+    os.close(write)
+
+
+def test_saying_something_to_a_terminal_that_stands_still_gives_up() -> None:
+    read, write = os.openpty()
+    assert say(write, "hello", 1.0)
+    assert not say(write, "x" * 1_000_000, 0.2)
+    os.close(read)
+    os.close(write)
+
+
+# Canaries: each private part of Textual that this driver leans on. One that fails says what to look at when the pinned
+# minor is raised.
+
+
+def test_canary_xterm_parser_waits_without_limit_only_between_sequences() -> None:
+    parser = XTermParser()
+    assert parser._awaiting.timeout is None
+    assert list(parser.feed("\x1b[1;")) == []
+    assert parser._awaiting.timeout is not None
+
+
+def test_canary_xterm_parser_gives_alt_keys_when_its_time_is_up() -> None:
+    parser = XTermParser()
+    list(parser.feed("\x1ba"))
+    parser._timeout_time = 0.0
+    assert [event.key for event in parser.tick() if isinstance(event, events.Key)] == ["alt+a"]
+
+
+def test_canary_xterm_parser_still_fails_on_a_released_key() -> None:
+    with pytest.raises(ValueError, match="invalid literal"):
+        list(XTermParser().feed("\x1b[20;1:3~"))
+
+
+def test_canary_xterm_parser_keeps_its_size_in_these_attributes() -> None:
+    parser = XTermParser()
+    list(parser.feed("\x1b[48;24;80;480;800t"))
+    assert (parser.terminal_size, parser.terminal_pixel_size) == ((80, 24), (800, 480))
+    assert parser.mouse_pixels
+    assert (parser.last_x, parser.last_y) == (0.0, 0.0)
+
+
+def test_canary_key_tables_name_the_danger_keys() -> None:
+    assert [FUNCTIONAL_KEYS[name] for name in ("1S", "14~", "19~", "20~")] == ["f4", "f4", "f8", "f9"]
+    assert [key.value for key in ANSI_SEQUENCES_KEYS["\x1bOS"]] == ["f4"]  # type: ignore[union-attr]
+    assert [key.value for key in ANSI_SEQUENCES_KEYS["\x1b[20~"]] == ["f9"]  # type: ignore[union-attr]
+
+
+def test_canary_linux_driver_has_the_parts_that_are_replaced_or_called() -> None:
+    own = vars(LinuxDriver)
+    for name in ("start_application_mode", "stop_application_mode", "disable_input", "close", "run_input_thread"):
+        assert name in own
+    for name in ("_patch_lflag", "_patch_iflag", "_get_terminal_size", "process_message", "write"):
+        assert name in own
+
+
+def test_canary_stock_writer_is_still_bounded_and_blocking() -> None:
+    assert _writer_thread.MAX_QUEUED_WRITES == 30
+
+
+async def test_canary_app_display_paints_every_frame_and_batches_hold_it_back() -> None:
+    painted: list[object] = []
+
+    class Small(App[None]):
+        def compose(self) -> Iterator[Static]:
+            yield Static("one", markup=False)
+
+        def _display(self, screen: Any, renderable: Any) -> None:
+            painted.append(renderable)
+            super()._display(screen, renderable)
+
+    app = Small()
+    async with app.run_test() as pilot:
+        await until(lambda: painted)
+        assert app._batch_count == 0
+        app._begin_batch()
+        assert app._batch_count == 1
+        painted.clear()
+        app.query_one(Static).update("two")
+        await pilot.pause()
+        assert not painted
+        app._batch_count -= 1
+        app.screen.check_idle()
+        await until(lambda: painted)
+
+
+async def test_canary_line_filters_see_every_strip() -> None:
+    class Small(GatedApp[None]):
+        def compose(self) -> Iterator[Static]:
+            yield Static(Content("a\x1bb\u202ec"))
+
+    app = Small()
+    async with app.run_test():
+        assert isinstance(app.get_line_filters()[-1], Gate)
+        text = "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+    assert "a\ufffdb\ufffdc" in text
+
+
+async def test_canary_handle_exception_keeps_the_error_and_calls_fatal_error() -> None:
+    called: list[object] = []
+
+    class Small(App[None]):
+        def _fatal_error(self) -> None:
+            called.append(self._exception)
+            self._close_messages_no_wait()
+
+        def _print_error_renderables(self) -> None:
+            called.append(list(self._exit_renderables))
+
+    app = Small()
+    error = RuntimeError("x")
+    with pytest.raises(RuntimeError, match="x"):
+        async with app.run_test():
+            app._handle_exception(error)
+    assert called[0] is error
+    assert [] in called
+    assert app.return_code == 1

@@ -1,0 +1,143 @@
+"""Every command. Starts fast, imports late: nothing heavy is loaded before it is known to be needed.
+
+stdout is data, stderr is narration; every command that prints has `--json`. Exit 2 always means *no answer*: usage, the
+config, a ledger that cannot be read.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+NO_ANSWER = 2
+VERSION = "0.1.0"
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parse and do; returns the exit code. Bad input is a sentence on stderr, never a traceback."""
+    args = _parser().parse_args(argv)
+    if args.version:
+        print(f"andon {VERSION}")
+        return 0
+    wrong = _whose_adapters()
+    if wrong:
+        return complain(wrong)
+    from tui import commandline
+
+    return commandline.run(args)
+
+
+def complain(words: str, code: int = NO_ANSWER) -> int:
+    """Say what is wrong on stderr; returns the exit code."""
+    from andon.text import gate
+
+    print(f"andon: {gate(words)}", file=sys.stderr)
+    return code
+
+
+def _whose_adapters() -> str:
+    """Why the `adapters` that Python finds is not ours; empty: it is."""
+    import importlib.util
+    from pathlib import Path
+
+    found = importlib.util.find_spec("adapters")
+    beside = Path(__file__).resolve().parent.parent / "adapters"
+    places = [Path(place).resolve() for place in (found.submodule_search_locations or [])] if found else []
+    if beside in places:
+        return ""
+    other = f"another package called adapters, at {places[0]}," if places else "no package called adapters"
+    return f"{other} stands where andon's should; install andon in an environment of its own: uv tool install andon"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="andon",
+        description="A control room for continuous deployment: F9 stops the line, F4 rolls back.",
+        epilog="Without a command the room opens. `andon demo` needs no configuration.",
+    )
+    parser.add_argument("-c", "--config", metavar="FILE", help="the config (else $ANDON_CONFIG, else the user's)")
+    parser.add_argument("--as", dest="who", metavar="WHO", help="who acts, for the record")
+    parser.add_argument("--ledger", metavar="ADDR", help="the ledger's file, instead of the config's")
+    parser.add_argument("--line", metavar="NAME", help="the line selected at start")
+    parser.add_argument("--read-only", action="store_true", help="look, never act, never take the lease")
+    parser.add_argument("--wall", action="store_true", help="for a wall: read-only, no keys")
+    parser.add_argument("--version", action="store_true", help="print the version")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    _viewing(commands)
+    _acting(commands)
+    return parser
+
+
+def _viewing(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    demo = commands.add_parser("demo", help="the room over a shop that plays itself; nothing to configure")
+    demo.add_argument("--seed", type=int, default=7, help="another shop")
+    demo.add_argument("--speed", type=_speed, default=1.0, help="how fast its time goes (0.1 to 60)")
+    watch = commands.add_parser("watch", help="the engine alone; one JSON line per event on stdout")
+    watch.set_defaults(json=True)
+    status = commands.add_parser("status", help="0 all run, 1 one is stopping or stopped, 2 cannot tell")
+    status.add_argument("line", nargs="?", metavar="LINE")
+    _with_json(status)
+    gate = commands.add_parser(
+        "gate", help="for a pipeline: 0 runs and is watched, 1 stopping or stopped, 2 cannot tell"
+    )
+    gate.add_argument("line", metavar="LINE")
+    gate.add_argument("--wait", type=_seconds, default=0.0, metavar="10m", help="wait so long for it to run")
+    _with_json(gate)
+    check = commands.add_parser("check", help="ask every source; 1 a source fails, 2 the file is wrong")
+    _with_json(check)
+    audit = commands.add_parser("audit", help="walk the ledger's chain: andon audit verify")
+    audit.add_argument("what", choices=["verify"])
+    _with_json(audit)
+    commands.add_parser("schema", help="print a JSON schema of the config")
+    keys = commands.add_parser("keys", help="print the room's keys")
+    _with_json(keys)
+
+
+def _acting(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    pull = commands.add_parser("pull", help="stop a line: nothing more ships until it is resumed")
+    pull.add_argument("line", nargs="?", metavar="LINE")
+    pull.add_argument("--all", action="store_true", help="every line")
+    resume = commands.add_parser("resume", help="lift a hold")
+    resume.add_argument("line", metavar="LINE")
+    resume.add_argument("--hold", default="", metavar="ID")
+    resume.add_argument("--all", action="store_true", help="all holds of the line")
+    rollback = commands.add_parser("rollback", help="stop a line and return to an earlier version")
+    rollback.add_argument("line", metavar="LINE")
+    rollback.add_argument("--to", default="", metavar="VERSION")
+    push = commands.add_parser(
+        "push", help="ship one version whose tests passed, through a hold if the line is stopped"
+    )
+    push.add_argument("line", metavar="LINE")
+    push.add_argument("push_version", metavar="VERSION")
+    push.add_argument("--through", default="", metavar="HOLD")
+    mark = commands.add_parser("mark", help="say what a deployment is")
+    mark.add_argument("line", metavar="LINE")
+    mark.add_argument("deployment", metavar="DEPLOYMENT")
+    mark.add_argument("mark", choices=["good", "faulty", "irreversible"])
+    for parser in (pull, resume, rollback, push, mark):
+        parser.add_argument("--reason", required=True, metavar="TEXT")
+        _with_json(parser)
+    for parser in (pull, resume, rollback, push):
+        parser.add_argument("--wait", type=_seconds, default=30.0, metavar="30s", help="how long to wait for the proof")
+
+
+def _with_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _seconds(text: str) -> float:
+    from andon.config import duration
+
+    try:
+        return duration(float(text) if text.replace(".", "", 1).isdigit() else text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from error
+    if not 0.1 <= speed <= 60:
+        raise argparse.ArgumentTypeError("between 0.1 and 60")
+    return speed

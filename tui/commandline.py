@@ -1,0 +1,300 @@
+"""What the commands do, after the options are known."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from andon import rollback
+from andon.acts import NotDone
+from andon.board import Line
+from andon.clock import age
+from andon.config import schema
+from andon.cord import state
+from andon.model import SETTLED, Act, to_json
+from andon.ports import LedgerUnusable
+from andon.text import gate
+from andon.yamlfile import FileError
+from tui.cli import NO_ANSWER, complain
+from tui.setup import Desk
+
+CONFIRMED, REFUSED, NOT_YET = 0, 1, 3
+SIGNS = {"running": "●", "stopping": "■", "stopped": "■", "unknown": "?"}
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do a command; returns the exit code."""
+    try:
+        return _COMMANDS[args.command](args)
+    except (FileError, LedgerUnusable) as error:
+        return complain(str(error))
+    except NotDone as error:
+        return complain(str(error), REFUSED)
+    except KeyboardInterrupt:
+        return 130
+
+
+def out(value: Any, args: argparse.Namespace, text: str) -> None:
+    """Print a result: JSON if it was asked for, else cleaned text."""
+    sys.stdout.write(to_json(value).decode() + "\n" if getattr(args, "json", False) else gate(text) + "\n")
+    sys.stdout.flush()
+
+
+# ---- looking
+
+
+def _status(args: argparse.Namespace) -> int:
+    desk = Desk(args)
+    desk.check_line(args.line)
+    keeper = desk.keeper(read_only=True)
+    try:
+        pulses = keeper.submit(lambda ledger: ledger.pulses()).result()
+        lease = keeper.submit(lambda ledger: ledger.lease()).result()
+        now = desk.clock.now()
+        names = [args.line] if args.line else list(desk.config.lines)
+        states = {name: state(keeper.board.line(name), desk.config.lines[name], pulses, now) for name in names}
+        rows = [_line_view(keeper.board.line(name), states[name], now) for name in names]
+        watched = {"holder": lease.holder, "epoch": lease.epoch} if lease else None
+        text = "\n".join(_status_text(row) for row in rows)
+        if lease is None:
+            text += "\n✗ nobody watches: start `andon watch` or a room"
+        out({"lines": rows, "engine": watched}, args, text)
+    finally:
+        keeper.close()
+    if any(found in ("stopping", "stopped") for found in states.values()):
+        return 1
+    return 0 if lease and all(found == "running" for found in states.values()) else NO_ANSWER
+
+
+def _line_view(line: Line, found: str, now: float) -> dict[str, Any]:
+    """What the line and hold screens show, for machines."""
+    target = rollback.target(line, now)
+    current = line.current
+    watch = line.watches.get(current.id) if current else None
+    return {
+        "line": line.name,
+        "state": found,
+        "current": current,
+        "verdict": watch.verdict if watch else None,
+        "verdicts": list(watch.verdicts.values()) if watch else [],
+        "watched_until": watch.until if watch and not watch.ended else None,
+        "holds": line.open_holds,
+        "rollback_target": None if isinstance(target, rollback.Nothing) else target.to,
+        "rollback_words": target.why if isinstance(target, rollback.Nothing) else target.words,
+        "halted": line.halted,
+        "sources": line.sources,
+        "acts": list(line.acts.values())[-20:],
+        "helped": line.helped,
+        "deployments": line.deployments[-20:],
+    }
+
+
+def _status_text(row: dict[str, Any]) -> str:
+    now = time.time()
+    current, verdict = row["current"], row["verdict"]
+    words = f"{SIGNS[row['state']]} {row['line']:<14} {row['state']:<9}"
+    if current is not None:
+        words += f" {rollback.short(current.version):<8} {age(now - current.at):>5}"
+        words += f"  {verdict.word}: {verdict.sentence}" if verdict else "  not judged yet"
+    for hold in row["holds"]:
+        words += f"\n    hold {hold.id} by {hold.owner}, {age(now - hold.since)}: {hold.why}"
+    for name, source in row["sources"].items():
+        if source.state != "ok":
+            words += f"\n    {name} {source.state} for {age(now - source.since)}: {source.words}"
+    for act in row["acts"]:
+        if act.state not in SETTLED:
+            words += f"\n    {act.kind} {act.target} {act.state}: {act.words}"
+    return words
+
+
+def _gate(args: argparse.Namespace) -> int:
+    desk = Desk(args)
+    desk.check_line(args.line)
+    keeper = desk.keeper(read_only=True)
+    deadline = desk.clock.now() + args.wait
+    try:
+        while True:
+            pulses = keeper.submit(lambda ledger: ledger.pulses()).result()
+            lease = keeper.submit(lambda ledger: ledger.lease()).result()
+            now = desk.clock.now()
+            found = state(keeper.board.line(args.line), desk.config.lines[args.line], pulses, now)
+            if (found == "running" and lease) or now >= deadline:
+                break
+            time.sleep(0.25)
+    finally:
+        keeper.close()
+    holds = keeper.board.line(args.line).open_holds
+    out({"state": found, "watched": lease is not None, "holds": holds}, args, found)
+    if found == "running":
+        return 0 if lease else complain("nobody watches this line: no engine holds the lease")
+    return 1 if found in ("stopping", "stopped") else NO_ANSWER
+
+
+def _audit(args: argparse.Namespace) -> int:
+    keeper = Desk(args).keeper(read_only=True)
+    try:
+        audit = keeper.submit(lambda ledger: ledger.verify()).result()
+        refolded = keeper.submit(_refold).result()
+    finally:
+        keeper.close()
+    same = refolded == keeper.board
+    words = f"{audit.events} events, the chain is whole" if audit.broken_at is None else audit.words
+    if audit.broken_at is None and not same:
+        words += "; but the checkpoint differs from a fold of all events: it is rebuilt at the next start of a room"
+    out({"events": audit.events, "broken_at": audit.broken_at, "words": words, "checkpoint_equal": same}, args, words)
+    return 0 if audit.broken_at is None and same else 1
+
+
+def _refold(ledger: Any) -> Any:
+    """The board folded from the first event."""
+    from andon.board import Board
+    from andon.keeper import fold
+
+    board, seq = Board(), 0
+    while rows := ledger.read(seq):
+        _, board, seq = fold(board, rows)
+    return board
+
+
+def _schema(_: argparse.Namespace) -> int:
+    import json
+
+    sys.stdout.write(json.dumps(schema(), indent=2) + "\n")
+    return 0
+
+
+def _keys(args: argparse.Namespace) -> int:
+    from tui.commands import COMMANDS
+
+    rows = [{"id": item.id, "key": item.key, "title": item.title, "help": item.tooltip} for item in COMMANDS]
+    out(rows, args, "\n".join(f"{row['key']:<12} {row['title']:<28} {row['help']}" for row in rows))
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from tui.checking import check
+
+    return check(Desk(args), args)
+
+
+# ---- acting
+
+
+def _acting(work: Callable[[Desk, Any, argparse.Namespace], tuple[Sequence[str], Any]]) -> Callable[..., int]:
+    """A command that acts: asked here, sent by this process, waited for until a read has confirmed it."""
+
+    def command(args: argparse.Namespace) -> int:
+        desk = Desk(args)
+        desk.check_line(getattr(args, "line", None))
+        keeper = desk.keeper()
+        engine = desk.engine(keeper, duty=False)
+        try:
+            act_ids, shown = work(desk, engine, args)
+            return _prove(desk, keeper, act_ids, shown, args)
+        finally:
+            engine.stop()
+            keeper.close()
+
+    return command
+
+
+def _wait(future: "Future[Any]") -> Any:
+    return future.result()
+
+
+def _pull(desk: Desk, engine: Any, args: argparse.Namespace) -> tuple[Sequence[str], Any]:
+    if bool(args.line) == bool(args.all):
+        raise FileError("andon", None, (), "name one line, or --all")
+    lines = list(desk.config.lines) if args.all else [args.line]
+    pulled = [_wait(future) for future in [engine.pull(line, args.reason) for line in lines]]
+    for item in pulled:
+        if not item.recorded:
+            complain(f"{item.hold.line}: sent, but the ledger does not answer: not recorded yet", 0)
+    stops = {item.hold.stop for item in pulled}
+    ids = [act.id for line in lines for act in engine.keeper.board.line(line).acts.values() if act.subject in stops]
+    return ids, [item.hold for item in pulled]
+
+
+def _resume(desk: Desk, engine: Any, args: argparse.Namespace) -> tuple[Sequence[str], Any]:
+    lifted = _wait(engine.resume(args.line, args.reason, args.hold, all_=args.all))
+    line = engine.keeper.board.line(args.line)
+    stops = {hold.stop for hold in lifted}
+    return [act.id for act in line.acts.values() if act.kind == "release" and act.subject in stops], lifted
+
+
+def _rollback(desk: Desk, engine: Any, args: argparse.Namespace) -> tuple[Sequence[str], Any]:
+    act = _wait(engine.rollback(args.line, why=args.reason, to=args.to))
+    return [act.id], act
+
+
+def _push(desk: Desk, engine: Any, args: argparse.Namespace) -> tuple[Sequence[str], Any]:
+    act = _wait(engine.push(args.line, args.push_version, args.reason, args.through))
+    return [act.id], act
+
+
+def _mark(desk: Desk, engine: Any, args: argparse.Namespace) -> tuple[Sequence[str], Any]:
+    return [], _wait(engine.mark(args.line, args.deployment, args.mark, args.reason))
+
+
+def _prove(desk: Desk, keeper: Any, act_ids: Sequence[str], shown: Any, args: argparse.Namespace) -> int:
+    """Wait until each act is settled by a read; say what became of it; the worst decides the exit code."""
+    deadline = desk.clock.now() + getattr(args, "wait", 0.0)
+    ids = set(act_ids)
+    while True:
+        acts = [act for line in keeper.board.lines.values() for act in line.acts.values() if act.id in ids]
+        if all(act.settled for act in acts) or desk.clock.now() >= deadline:
+            break
+        time.sleep(0.05)
+    text = "\n".join(_act_text(act) for act in acts) or "recorded"
+    out({"asked": shown, "acts": acts}, args, text)
+    if any(act.state in ("refused", "failed", "superseded", "expired", "withdrawn") for act in acts):
+        return REFUSED
+    if any(act.state == "unknown" for act in acts):
+        return NO_ANSWER
+    return CONFIRMED if all(act.settled for act in acts) else NOT_YET
+
+
+def _act_text(act: Act) -> str:
+    what = f"{act.kind} {act.target}" + (f" → {rollback.short(act.version)}" if act.version else "")
+    return f"{act.line}: {what}: {act.state}" + (f", {act.words}" if act.words else "")
+
+
+# ---- the room and the engine
+
+
+def _room(args: argparse.Namespace) -> int:
+    from tui.opening import open_room
+
+    return open_room(Desk(args), args)
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from tui.opening import open_demo
+
+    return open_demo(args)
+
+
+def _watch(args: argparse.Namespace) -> int:
+    from tui.watching import watch
+
+    return watch(Desk(args))
+
+
+_COMMANDS: dict[str | None, Callable[[argparse.Namespace], int]] = {
+    None: _room,
+    "demo": _demo,
+    "watch": _watch,
+    "status": _status,
+    "gate": _gate,
+    "check": _check,
+    "audit": _audit,
+    "schema": _schema,
+    "keys": _keys,
+    "pull": _acting(_pull),
+    "resume": _acting(_resume),
+    "rollback": _acting(_rollback),
+    "push": _acting(_push),
+    "mark": _acting(_mark),
+}

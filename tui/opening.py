@@ -1,0 +1,55 @@
+"""Opening the room: over a config, or over the plant for a demo."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from andon import config as configs
+from andon.config import Config
+from tui.cli import complain
+from tui.setup import Desk
+
+
+def open_room(desk: Desk, args: argparse.Namespace) -> int:
+    """The room; returns its exit code."""
+    from tui.terminal import usable
+
+    reason = usable()
+    if reason:
+        return complain(f"{reason}; `andon status` prints the same facts as text")
+    desk.check_line(args.line)
+    keeper = desk.keeper()
+    engine = desk.engine(keeper, duty=True, room=True)
+    from tui.app import Room
+
+    room = Room(desk.config, keeper, engine, desk.clock, theme=desk.config.theme, line=args.line or "", wall=args.wall)
+    try:
+        room.run()
+    finally:
+        engine.stop()
+        keeper.close()
+    return room.return_code or 0
+
+
+def open_demo(args: argparse.Namespace) -> int:
+    """The room over a plant of its own, in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="andon-demo-") as folder:
+        config = demo_config(Path(folder), args.seed, args.speed)
+        return open_room(Desk(args, config, ledger=str(Path(folder) / "ledger.db")), args)
+
+
+def demo_config(folder: Path, seed: int, speed: float) -> Config:
+    """The sample config with this seed and speed, and its world in `folder`."""
+    here = Path(__file__).resolve().parent
+    sample = next(path for path in (here / "sample_config.yaml", here.parent / "sample_config.yaml") if path.exists())
+    config = configs.load(sample)
+    changed = {"seed": seed, "speed": speed, "world": str(folder / "plant.world")}
+    connections = {
+        name: msgspec.structs.replace(item, options=msgspec.structs.replace(item.options, **changed))
+        if item.adapter.name == "plant"
+        else item
+        for name, item in config.connections.items()
+    }
+    return msgspec.structs.replace(config, connections=connections)

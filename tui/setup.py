@@ -1,0 +1,100 @@
+"""From the command line's options to an opened ledger and an engine: the one place where the parts are put together."""
+
+import argparse
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from andon import config as configs
+from andon import registry
+from andon.clock import Clock, WallClock
+from andon.config import Config
+from andon.engine import Engine, whoami
+from andon.keeper import Keeper
+from andon.ports import Ledger, LedgerUnusable
+from andon.secret import Secret, SecretError
+from andon.yamlfile import FileError
+
+
+class Desk:
+    """What a command works with: the config, the ledger's address, who acts."""
+
+    def __init__(self, args: argparse.Namespace, config: Config | None = None, ledger: str = "") -> None:
+        """Read the config. Raises FileError."""
+        self.args = args
+        self.clock: Clock = WallClock()
+        self.config = config or configs.load(config_path(args.config))
+        self.read_only = bool(args.read_only or args.wall)
+        self.who = args.who or whoami()
+        self.ledger = ledger or args.ledger or _address(self.config)
+
+    @property
+    def state(self) -> Path:
+        """The private folder beside the ledger, for what adapters keep."""
+        return Path(self.ledger).expanduser().parent
+
+    def check_line(self, name: str | None) -> None:
+        """Raise FileError for a line that the config does not name."""
+        if name and name not in self.config.lines:
+            known = ", ".join(self.config.lines)
+            raise FileError(str(self.config.path), None, (), f"there is no line {name!r}; there are {known}")
+
+    def keeper(self, *, read_only: bool = False) -> Keeper:
+        """The opened ledger. Raises LedgerUnusable."""
+        return Keeper(self._opener(read_only=read_only or self.read_only), self.clock).start()
+
+    def _opener(self, *, read_only: bool) -> Callable[[], Ledger]:
+        try:
+            opener = registry.ledger(self.ledger)
+        except registry.UnknownAdapter as error:
+            raise LedgerUnusable(str(error)) from error
+        path = Path(self.ledger).expanduser()
+        return lambda: opener(path, self.clock, read_only=read_only)
+
+    def engine(self, keeper: Keeper, *, duty: bool, room: bool = False) -> Engine:
+        """The started engine of this process."""
+        return Engine(
+            self.config,
+            keeper,
+            self.clock,
+            self.state,
+            who=self.who,
+            terminal=_terminal() if room else "",
+            read_only=self.read_only,
+            duty=duty,
+        ).start()
+
+
+def config_path(named: str | None) -> Path:
+    """The config to read. Raises FileError with the places that were looked at."""
+    if named:
+        return Path(named)
+    places = configs.places()
+    for place in places:
+        if place.exists():
+            return place
+    looked = " or ".join(str(place) for place in places)
+    raise FileError("andon", None, (), f"no config at {looked}; `andon demo` shows a room without one")
+
+
+def _address(config: Config) -> str:
+    import platformdirs
+
+    address = config.ledger or str(platformdirs.user_state_path("andon") / "ledger.db")
+    if address.startswith(("env:", "file:")):
+        try:
+            return Secret(address).open()
+        except SecretError as error:
+            raise LedgerUnusable(f"ledger: {error}") from error
+    return address
+
+
+def _terminal() -> str:
+    """Where this person sits: host and terminal."""
+    host = socket.gethostname().partition(".")[0]
+    try:
+        return f"{host}:{os.ttyname(sys.stdin.fileno()).removeprefix('/dev/')}"
+    except (OSError, ValueError):
+        return host
