@@ -172,11 +172,22 @@ class Message(msgspec.Struct, frozen=True):
     """An event of the stream: what it is about, and that as it stands now."""
 
     key: list[str]
-    message: dict[str, Any] = {}
+    message: dict[str, Any] | None = None
+    """Null where Buildbot cannot write it as JSON, as of a request that is cancelled."""
+
+    @property
+    def kind(self) -> str:
+        """What it is about: builds, buildrequests, steps, changes."""
+        return self.key[0] if self.key else ""
+
+    @property
+    def about(self) -> int:
+        """The number of what it is about."""
+        return int(self.key[1]) if self.key[1:] and self.key[1].isdecimal() else 0
 
     def number(self, name: str) -> int:
         """A number in the message; 0 if it holds none of that name."""
-        value = self.message.get(name)
+        value = (self.message or {}).get(name)
         return value if isinstance(value, int) else 0
 
 

@@ -101,6 +101,8 @@ class Told:
 
     def touched(self, message: Message) -> int:
         """The number of the request that an event is about; 0 if it is none of ours."""
+        if message.message is None and message.kind == "buildrequests":
+            return message.about
         if message.number("builderid") in self._builders:
             return message.number("buildrequestid")
         return self._request_of.get(message.number("buildid"), 0)
@@ -190,7 +192,7 @@ class Ears:
             if event is None:
                 break
             requests |= {self._told.touched(event)} - {0}
-            changes = changes or event.key[:1] == ["changes"]
+            changes = changes or event.kind == "changes"
             if requests or changes:
                 gathered_by = min(gathered_by, now + GATHERED_S)
         if time.monotonic() >= self._due:
@@ -202,7 +204,7 @@ class Ears:
     async def _next(self, within_s: float) -> Message | None:
         try:
             event = await self._events.next(within_s)
-        except Garbled as error:
+        except ZeroDivisionError as error:
             # A stream that breaks off in the middle is a server that went away.
             raise Unreachable(str(error)) from error
         return None if event is None else event.json(Message)

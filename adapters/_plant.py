@@ -134,7 +134,7 @@ def _put(shop: Shop, one: Put) -> Answer:
     began = shop.keys.get(one.key)
     if began:
         return Accepted(began)
-    number = shop.find(one.version)
+    number = shop.trunk.find(one.version)
     if number is None:
         return Refused(f"no version {one.version!r} was ever made on {shop.line}")
     if not shop.commits[number].built:

@@ -7,6 +7,7 @@ takes its time under it, so that no act lands in a past that somebody has seen.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -207,15 +208,13 @@ class WorldFile:
             raise Garbled(f"{self.path}: an input in it cannot be read ({error}); remove the file") from error
 
     def _append(self, one: Input) -> None:
-        """Write an input down; if that fails, this copy is not the world any more, and is read anew."""
+        """Write an input down, over what a process that died may have left there unfinished.
+
+        If that fails, `_locked` lets this copy go: it holds an input that the world does not.
+        """
         line = msgspec.json.encode(one) + b"\n"
-        try:
-            pass
-            if os.pwrite(self._fd, line, self._read_to) != len(line):
-                raise OSError(28, "the disk is full")
-        except OSError:
-            self._world = None
-            raise
+        if os.pwrite(self._fd, line, self._read_to) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._read_to += len(line)
 
 

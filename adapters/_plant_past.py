@@ -40,7 +40,7 @@ def _ship_batch(shop: "Shop", dice: random.Random, at: Time, harm: str) -> None:
     for order, before in enumerate(befores):
         brings = harm if order == len(befores) - 1 else ""
         name, author = title(shop.trade, dice), dice.choice(shop.trade.authors)
-        shop.record(name, author, at - before, brings).built = True
+        shop.trunk.record(name, author, at - before, brings).built = True
     number = len(shop.commits) - 1
     author = shop.commits[number].change.author
     good = shop.rollouts[-1].number if shop.rollouts else number
@@ -48,7 +48,7 @@ def _ship_batch(shop: "Shop", dice: random.Random, at: Time, harm: str) -> None:
     if harm:
         _put(shop, good, at + dice.uniform(480.0, 1200.0), "andon", number, verified=True)
         broken = shop.commits[number]
-        mend = shop.record(f'Revert "{broken.change.title}"', author, shop.time + dice.uniform(300.0, 900.0))
+        mend = shop.trunk.record(f'Revert "{broken.change.title}"', author, shop.time + dice.uniform(300.0, 900.0))
         mend.built, mend.mends, broken.mended_by = True, number, number + 1
         _put(shop, number + 1, mend.change.at + 900.0, author, good, verified=True)
 

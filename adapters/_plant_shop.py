@@ -4,17 +4,16 @@ It moves only by `step(until)` and by what andon may do, on simulated time, and 
 the same seed and the same acts give the same happenings, in however many steps. It knows no clock, no file, no thread.
 """
 
-import hashlib
 import heapq
 import random
 from collections.abc import Callable
 from typing import Any
 
 from adapters._plant_past import live_through
-from adapters._plant_things import HOSTS, STATIONS, Commit, Happening, Piece, Rollout, Task
+from adapters._plant_things import HOSTS, STATIONS, Happening, Piece, Rollout, Task, Trunk
 from adapters._plant_trade import Harm, Trade, title, trade
 from andon.clock import Time
-from andon.model import Change, RunState, Station
+from andon.model import RunState, Station
 
 KEPT_RUNS = 80
 INVENTORY = 6
@@ -29,7 +28,8 @@ class Shop:
         self.seed, self.world, self.line, self.start = seed, world, line, start
         self.time = start
         self.trade: Trade = trade(line)
-        self.commits: list[Commit] = []
+        self.trunk = Trunk(world, line)
+        self.commits = self.trunk.commits
         self.pieces: dict[str, Piece] = {}
         self.rollouts: list[Rollout] = []
         self.halted: dict[str, str] = {}
@@ -38,7 +38,6 @@ class Shop:
         """Idempotency keys of deployments, and what they began."""
         self.rev = 0
         self._dice = random.Random(f"{seed}/{line}")  # noqa: S311  a shop, not a secret
-        self._numbers: dict[str, int] = {}
         self._queue: list[tuple[Time, int, str, Any]] = []
         self._pushed = 0
         self._lanes: dict[str, list[Piece]] = {station: [] for station in STATIONS}
@@ -50,7 +49,6 @@ class Shop:
         """From when on which share of the hosts ran which kind of defect."""
         self._gate = start
         self._slept = 0.0
-        self._defects: list[int] = []
         self._happens: dict[str, Callable[[Any], None]] = {
             "commit": self._on_commit,
             "defect": self._on_defect,
@@ -110,7 +108,11 @@ class Shop:
         draw = self._dice.random()
         if waiting < INVENTORY:
             grown_up = self.time - self.start - self._slept > self.trade.defect_after_s
-            harm = self._dice.choice(self.trade.harms) if grown_up and draw < 0.06 and not self._open_harms() else ""
+            harm = (
+                self._dice.choice(self.trade.harms)
+                if grown_up and draw < 0.06 and not self.trunk.open_defects()
+                else ""
+            )
             self._commit(title(self.trade, self._dice), self._dice.choice(self.trade.authors), harm=harm)
         self._later(min(900.0, max(40.0, self._dice.expovariate(1.0 / mean))), "commit")
 
@@ -125,29 +127,10 @@ class Shop:
             self._commit(f'Revert "{broken.change.title}"', broken.change.author, mends=number, sure=True)
 
     def _commit(self, name: str, author: str, harm: str = "", mends: int | None = None, sure: bool = False) -> None:
-        commit = self.record(name, author, self.time, harm)
+        commit = self.trunk.record(name, author, self.time, harm)
         commit.mends = mends
         self._say("change", commit.change.id, name)
         self._new_run(len(self.commits) - 1, sure)
-
-    def record(self, name: str, author: str, at: Time, harm: str = "") -> Commit:
-        """Add a commit, with the defect it brings in."""
-        number = len(self.commits)
-        sha = hashlib.sha1(f"{self.world}/{self.line}/{number}".encode(), usedforsecurity=False).hexdigest()
-        commit = Commit(Change(sha, name, author, at), harm)
-        self.commits.append(commit)
-        if harm:
-            self._defects.append(number)
-        self._numbers[sha] = number
-        return commit
-
-    def _open_harms(self) -> list[int]:
-        return [number for number in self._defects if self.commits[number].mended_by is None]
-
-    def _harms_of(self, number: int) -> set[str]:
-        """The kinds of defect in the version made from the change of that number."""
-        defects = [self.commits[defect] for defect in self._defects if defect <= number]
-        return {commit.harm for commit in defects if commit.mended_by is None or commit.mended_by > number}
 
     def _new_run(self, number: int, sure: bool) -> None:
         dice = self._dice
@@ -255,12 +238,12 @@ class Shop:
             return
         lane = self._lanes["deploy"]
         for piece in [piece for piece in lane if piece.number <= self.current.number]:
-            self._end(piece, "passed", f"shipped already, with {self.version(self.current.number)[:7]}")
+            self._end(piece, "passed", f"shipped already, with {self.trunk.version(self.current.number)[:7]}")
         if not lane:
             return
         newest = max(lane, key=lambda piece: piece.number)
         for piece in [piece for piece in lane if piece is not newest]:
-            self._end(piece, "passed", f"ships with {self.version(newest.number)[:7]}")
+            self._end(piece, "passed", f"ships with {self.trunk.version(newest.number)[:7]}")
         lane.remove(newest)
         task = newest.of("deploy")[0]
         task.state, task.at = "running", self.time
@@ -306,7 +289,7 @@ class Shop:
 
     def _notice(self, was: int, now: int) -> None:
         """A defect is taken out soon after somebody went back from it; much later where nobody does."""
-        for number in self._open_harms():
+        for number in self.trunk.open_defects():
             if number <= now:
                 self._later(self._dice.uniform(1500.0, 2400.0), "mend", number)
             elif number <= was:
@@ -327,13 +310,6 @@ class Shop:
             for task in piece.of("deploy"):
                 task.state, task.ended_at = "failed", self.time
             self._end(piece, "failed", words)
-
-    def find(self, version: str) -> int | None:
-        """The number of the change a version names, in full or by at least 7 signs; None: there is none, or several."""
-        if version in self._numbers:
-            return self._numbers[version]
-        fits = [number for sha, number in self._numbers.items() if sha.startswith(version)] if len(version) >= 7 else []
-        return fits[0] if len(fits) == 1 else None
 
     def put(self, number: int, key: str, words: str) -> str:
         """Deploy the version of a change, whatever stands; its deployment id."""
@@ -365,15 +341,11 @@ class Shop:
         for station in STATIONS:
             self._take(station)
 
-    def version(self, number: int) -> str:
-        """The version made from the change of that number."""
-        return self.commits[number].change.id
-
     def measure(self) -> None:
         """Note from when on which share of the hosts runs which defect."""
         shares: dict[str, float] = {}
         for number in self.hosts:
-            for kind in self._harms_of(number):
+            for kind in self.trunk.harms_of(number):
                 shares[kind] = shares.get(kind, 0.0) + 1.0 / HOSTS
         if shares != (self.harms[-1].shares if self.harms else {}):
             self.harms = (*self.harms, Harm(self.time, shares))

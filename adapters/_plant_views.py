@@ -34,7 +34,7 @@ KEPT_ARTEFACTS = 25
 def run(shop: Shop, piece: Piece) -> Run:
     """A piece as the CI shows it."""
     stages = tuple(_stage(shop, piece, station) for station in STATIONS)
-    change = shop.version(piece.number)
+    change = shop.trunk.version(piece.number)
     return Run(piece.id, change, piece.state, stages, piece.at, piece.ended_at, "main", piece.who, piece.words)
 
 
@@ -60,7 +60,7 @@ def _together(states: list[RunState]) -> RunState:
 
 def deployment(shop: Shop, rollout: Rollout) -> Deployment:
     """A deployment as the target shows it."""
-    change = shop.version(rollout.number)
+    change = shop.trunk.version(rollout.number)
     return Deployment(
         rollout.id,
         change[:12],
@@ -114,7 +114,7 @@ def rolled(rev: int) -> Callable[[Shop], tuple[list[Deployment], int]]:
 
 def passed(shop: Shop, change: str) -> Passed:
     """Whether the tests passed for exactly that change; one run that passed is enough."""
-    number = shop.find(change)
+    number = shop.trunk.find(change)
     if number is None:
         return Passed("unknown", f"no change {change!r} on {shop.line}")
     runs = [piece for piece in shop.pieces.values() if piece.number == number]
@@ -133,7 +133,7 @@ def job_log(shop: Shop, run_id: str, name: str, start: int) -> LogPart:
         raise Garbled(f"no job {name!r} of a run {run_id!r} on {shop.line}")
     done = 1.0 if task.ended_at is not None else (shop.time - task.at) / task.lasts_s if task.at else 0.0
     fails = task.fails if task.state == "failed" else ""
-    lines = log(shop.trade, name, shop.version(piece.number), fails, done)
+    lines = log(shop.trade, name, shop.trunk.version(piece.number), fails, done)
     start = max(0, start)
     return LogPart(lines[start:], max(start, len(lines)), piece.ended_at is not None or task.ended_at is not None)
 

@@ -73,7 +73,8 @@ class _Source:
         missing = self._scripts.missing()
         if self._scripts.options.whoami is None:
             found = tuple(self._scripts.options.scripts)
-            return Identity(account=_user(), server="own scripts", found=found, missing=missing)
+            now = self._scripts.clock.now()  # scripts run here
+            return Identity(account=_user(), server="own scripts", found=found, missing=missing, clock=now)
         said = await self._scripts.read("whoami", self._at, Identity)
         return msgspec.structs.replace(said, missing=(*said.missing, *missing))
 

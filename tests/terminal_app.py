@@ -19,7 +19,7 @@ ARMED = Armed("shop", "production", "d2", "4f2a", "5de1", 1.0, 2.0, "roll back s
 CANARY = "sekrit-canary-4711"
 
 
-class TestRoom(GatedApp[None]):
+class NotedRoom(GatedApp[None]):
     BINDINGS = [(key, f"bound('{key}')", key) for key in "abcdeghjklmnoprstuvxyzPR0123456789"] + [
         ("f9", "bound('f9')", "f9"),
         ("f4", "bound('f4')", "f4"),
@@ -140,6 +140,6 @@ if __name__ == "__main__":
     guard_crashes(log)
     if why := usable():
         sys.exit(why)
-    room = TestRoom(log, os.environ.get("TEST_HOSTILE", ""))
+    room = NotedRoom(log, os.environ.get("TEST_HOSTILE", ""))
     room.run()
     sys.exit(room.return_code or 0)

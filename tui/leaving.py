@@ -5,6 +5,7 @@ code is honest. `Leaving` has a thread of its own, so that neither a blocked eve
 reading can keep the program alive. Nothing that is printed or logged here holds local variables or secrets.
 """
 
+import asyncio
 import contextlib
 import ctypes
 import logging
@@ -20,6 +21,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from andon.text import clean, gate
 
@@ -163,6 +165,13 @@ def _mixed(word: str) -> bool:
     return any(char.isdigit() for char in word) and any(char.isalpha() for char in word)
 
 
+def log_task_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """For `loop.set_exception_handler`: an error in a task nobody awaits goes to the log, without values."""
+    error = context.get("exception")
+    text = crash_text(error) if isinstance(error, BaseException) else ""
+    log.error("%s\n%s", masked(str(context.get("message", ""))), text)
+
+
 def guard_crashes(log_path: Path | None = None) -> None:
     """Errors nobody catches, in any thread, go to the log without values; of the main thread also one line to stderr."""
 
@@ -183,10 +192,9 @@ def guard_crashes(log_path: Path | None = None) -> None:
 
 def usable() -> str | None:
     """Why the room cannot open in this terminal, in one sentence; None: it can."""
-    instead = "`andon status` prints the state of the lines"
     for stream, name in ((sys.__stdin__, "input"), (sys.__stdout__, "output")):
         if stream is None or stream.closed or not stream.isatty():
-            return f"the room needs a terminal, and its {name} is none; {instead}"
+            return f"the room needs a terminal, and its {name} is none"
     if os.environ.get("TERM", "") in ("", "dumb"):
-        return f"the room cannot draw on this terminal (TERM={os.environ.get('TERM', '')}); {instead}"
+        return f"the room cannot draw on this terminal (TERM={os.environ.get('TERM', '')})"
     return None

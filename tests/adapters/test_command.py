@@ -1,10 +1,12 @@
 """A person's own scripts as an adapter: how they are told, heard, understood and ended, with real processes."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -13,6 +15,7 @@ import pytest
 from adapters import _process
 from adapters.command import ADAPTER
 from andon.clock import WallClock
+from andon.contract import CIContract, HaltingContract, MetricsContract, NotifierContract
 from andon.model import Change, Deployment, Halted, HoldRef, Metric, Note, Part, Run, Sample, Why
 from andon.ports import (
     Accepted,
@@ -30,7 +33,7 @@ from andon.ports import (
 from andon.registry import Context, NoOptions, Place
 from tests.helpers import HOSTILE, until
 
-PYTHON = f"#!{sys.executable}\n"
+PYTHON = f"#!{sys.executable} -IS\n"
 HOLD = HoldRef("h0ld1234", "shop", "ann", "checkout fails [/] \x1b]0;x\x07")
 WHY = Why("ann", "no longer needed")
 
@@ -610,3 +613,110 @@ async def test_whoami_names_what_cannot_be_started(at, script):
 def test_options_that_cannot_work_are_refused(options, words):
     with pytest.raises(msgspec.ValidationError, match=words):
         msgspec.convert(options, ADAPTER.options, strict=True)
+
+
+# The suite that every adapter passes, over one script that keeps what it is told in files.
+
+EVERYTHING = """
+import json, os, sys, time
+told = json.load(sys.stdin)
+do = told["do"]
+
+def line(**words):
+    print(json.dumps(words))
+
+if do == "whoami":
+    line(account="deployer [/]", server="own 1.0", clock=time.time())
+elif do == "ci_watch":
+    for number, id_ in enumerate(("4f2a", "3f2a")):
+        line(change={"id": id_, "title": "fix [/] \\x1b]0;x\\x07", "at": float(number)})
+        jobs = [{"name": "unit", "state": "passed", "log": "unit"}]
+        stages = [{"name": "test", "station": "test", "state": "passed", "jobs": jobs}]
+        line(run={"id": f"r{number}", "change": id_, "state": "passed", "ended_at": 2.0, "stages": stages})
+elif do == "ci_passed":
+    line(state="yes" if told["change"] in ("4f2a", "3f2a") else "unknown")
+elif do == "ci_log":
+    lines = ["one", "two \\u202e", "three"][told["start"]:]
+    line(lines=lines, next=told["start"] + len(lines), done=True)
+elif do == "ci_cancel":
+    sys.exit("there is no run " + told["run"])
+elif do == "halt":
+    for name in told["halts"]:
+        open(f"{name}.note", "a").write(f"andon hold {told['hold']} by {told['who']}: {told['why']}")
+elif do == "release":
+    for part in told["before"]["parts"]:
+        part["halted"] or os.remove(f"{part['name']}.note")
+elif do == "halted":
+    notes = {name: open(f"{name}.note").read() if os.path.exists(f"{name}.note") else "" for name in told["halts"]}
+    line(parts=[{"name": name, "halted": bool(note), "note": note} for name, note in notes.items()])
+elif do == "samples" and told["metric"] == "conversion":
+    at = told["start"]
+    while at + told["every"] <= told["end"]:
+        line(at=at, value=9.0, n=10.0)
+        at += told["every"]
+elif do == "tell":
+    open("told", "a").write(told["key"] + "\\n")
+    print(told["key"])
+"""
+DONE_BY_IT = (*("ci_watch", "ci_passed", "ci_log", "ci_cancel"), *("halt", "release", "halted", "samples", "tell"))
+
+
+class Own:
+    """Opens a station over that script."""
+
+    station = ""
+
+    @contextlib.asynccontextmanager
+    async def opened(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "everything"
+            path.write_text(PYTHON + EVERYTHING)
+            path.chmod(0o755)
+            options = msgspec.convert({do: ["./everything"] for do in (*DONE_BY_IT, "whoami")}, ADAPTER.options)
+            context = Context(name="own", folder=Path(folder), clock=WallClock(), state=Path(folder))
+            place = Place("shop", "production", ("gate", "stage"))
+            source = getattr(ADAPTER, self.station).open(ADAPTER.connect(options, context), NoOptions(), place)
+            yield source
+            await source.close()
+
+
+class TestOwnCI(Own, CIContract):
+    station = "ci"
+
+
+class TestOwnHaltingCI(Own, HaltingContract):
+    station = "ci"
+
+
+class TestOwnHaltingDeploy(Own, HaltingContract):
+    station = "deploy"
+
+
+class TestOwnMetrics(Own, MetricsContract):
+    station = "metrics"
+    metric = METRIC
+    nothing = Metric("nothing", "own", "gauge", "rises", "none")
+
+
+class TestOwnNotifier(Own, NotifierContract):
+    station = "notify"
+
+
+async def test_the_documents_example_works_as_it_stands(at, script, tmp_path, monkeypatch):
+    text = (Path(__file__).parents[2] / "docs" / "command-adapter.md").read_text()
+    web = text.partition("```sh\n")[2].partition("```")[0]
+    web = web.replace("/var/lib/web/deployments", str(tmp_path / "deployments")).replace("/builds/", f"{tmp_path}/")
+    (tmp_path / "3f2a").mkdir()
+    for name in ("rsync", "ssh"):
+        script(f"#!/bin/sh\necho {name} $* >>'{tmp_path}/did'\n", name)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    scripts = {do: [script(web, "web"), do] for do in ("deploy", "current", "history")}
+    target = at("deploy", **scripts, env={"HOST": "web-7"})
+    assert await target.current() is None
+    assert await target.history(5) == []
+    assert await ship(target) == Accepted("d1")
+    assert await ship(target, version="none") == Refused("there is no build none")
+    assert await ship(target) == Accepted("d2")
+    assert (await target.current()).id == "d2"
+    assert [row.id for row in await target.history(5)] == ["d2", "d1"]
+    assert "ssh web-7 systemctl restart web" in (tmp_path / "did").read_text()

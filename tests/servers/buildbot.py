@@ -1,7 +1,8 @@
 """A real Buildbot: a master, a worker `tests` for the builder `unit`, a worker `deploys` for the builder `deploy`.
 
 A change that is posted to it is tested at its revision; once its tests have passed it is deployed. Both builders run a
-command of the caller. Requests are never merged: every change is tested, and shipped in its turn.
+command of the caller, in a checkout of the revision where that is wanted (it takes a second). Requests are never merged:
+every change is tested, and shipped in its turn.
 """
 
 import json
@@ -28,7 +29,15 @@ _CONFIG = '''\
 import json
 from pathlib import Path
 
+import sqlalchemy
 from buildbot.plugins import schedulers, steps, util, worker
+
+
+@sqlalchemy.event.listens_for(sqlalchemy.engine.Engine, "connect")
+def hurry(connection, _):
+    """A test's database need not outlive the machine, only the master."""
+    connection.execute("pragma synchronous = off")
+
 
 S = json.loads(Path(__file__).with_name("settings.json").read_text())
 
@@ -89,7 +98,7 @@ class Buildbot:
         unit: Sequence[str] = ("sh", "unit.sh"),
         deploy: Sequence[str] = ("sh", "deploy.sh"),
         deploy_env: Mapping[str, str] | None = None,
-        deploy_checkout: bool = True,
+        checkout: tuple[str, ...] = ("unit", "deploy"),
         deploys_on: str = "deploys",
     ) -> None:
         self.folder = folder
@@ -101,11 +110,11 @@ class Buildbot:
         settings |= {"port": port, "pb": settings.get("pb") or free_port(), "url": self.url}
         settings |= {"repository": str(repository.folder), "deploys_on": deploys_on, "revision": REVISION}
         settings["builders"] = {
-            "unit": {"command": list(unit), "env": {"REVISION": REVISION}, "checkout": True},
+            "unit": {"command": list(unit), "env": {"REVISION": REVISION}, "checkout": "unit" in checkout},
             "deploy": {
                 "command": list(deploy),
                 "env": {"REVISION": REVISION, **(deploy_env or {})},
-                "checkout": deploy_checkout,
+                "checkout": "deploy" in checkout,
             },
         }
         self.settings = settings
@@ -139,10 +148,16 @@ class Buildbot:
         until(lambda: all(item["connected_to"] for item in self.get("workers")["workers"]), 30, "workers connected")
 
     def reconfigure(self, deploys_on: str) -> None:
-        """Let another worker serve the builder `deploy`; the running master reads it at once."""
+        """Let another worker serve the builder `deploy`; it returns when the running master has read it."""
         self.settings["deploys_on"] = deploys_on
         self._write()
         self.master.signal(signal.SIGHUP)
+        wanted = {name: {"tests": 1, "deploys": 0}[name] + (name == deploys_on) for name in self.workers}
+
+        def read() -> bool:
+            return {item["name"]: len(item["configured_on"]) for item in self.get("workers")["workers"]} == wanted
+
+        until(read, 30, f"the builder deploy on the worker {deploys_on}")
 
     def stop(self) -> None:
         """End the workers, then the master."""

@@ -10,7 +10,6 @@ ROOT = Path(__file__).parents[2]
 VENV = ROOT / ".servers" / "bin"
 """Programs from PyPI: Buildbot and supervisord, hash-pinned, in an environment of their own."""
 
-_NAMES = {"victoriametrics": "victoria-metrics"}
 _FROM_PYPI = ("buildbot", "buildbot-worker", "supervisord", "supervisorctl", "twistd")
 _PLACES = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 """Where Debian puts servers, and a user's PATH often does not look."""
@@ -18,7 +17,6 @@ _PLACES = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 def find(name: str) -> str | None:
     """The program's path, None if it is not here."""
-    name = _NAMES.get(name, name)
     if name in _FROM_PYPI:
         program = VENV / name
         return str(program) if os.access(program, os.X_OK) else None

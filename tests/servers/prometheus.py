@@ -87,14 +87,18 @@ class Prometheus:
 
 
 class VictoriaMetrics:
-    """One VictoriaMetrics in `folder`, as it is when nothing is configured but what to scrape."""
+    """One VictoriaMetrics in `folder`, as it is when nothing is configured but what to scrape.
 
-    def __init__(self, folder: Path, target: str = "", every: str = "200ms") -> None:
+    `latency` is the time for which it only repeats the newest numbers; empty: its own 30 s.
+    """
+
+    def __init__(self, folder: Path, target: str = "", every: str = "200ms", latency: str = "") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.program = Program("victoria-metrics", folder)
+        self._latency = [f"-search.latencyOffset={latency}"] if latency else []
         (folder / "scrape.yml").write_text(_scrape(target, every))
 
     def start(self, history: Iterable[Point] = ()) -> None:
@@ -105,6 +109,7 @@ class VictoriaMetrics:
                 f"-promscrape.config={self.folder / 'scrape.yml'}",
                 f"-storageDataPath={self.folder / 'data'}",
                 f"-httpListenAddr=127.0.0.1:{self.port}",
+                *self._latency,
             ]
         )
         self.program.ready(lambda: answers(f"{self.url}/health"))

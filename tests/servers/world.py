@@ -48,7 +48,7 @@ class World:
             unit=[python, "-m", "unittest", "unit"],
             deploy=[python, str(RELEASE), "deploy"],
             deploy_env={**self.release_env(), "ANDON_VERSION": REVISION, "ANDON_WHO": "buildbot"},
-            deploy_checkout=False,
+            checkout=("unit",),
         )
 
     @property
@@ -175,7 +175,7 @@ class World:
             prometheus=self.prometheus_url,
             release=json.dumps(str(RELEASE)),
             python=json.dumps(str(VENV / "python3")),
-            environment=json.dumps(self.release_env()),
+            environment=json.dumps({**self.release_env(), "RELEASES_WAIT_S": "8"}),
             every=every_s,
             watch=watch_s,
             for_s=3 * every_s,

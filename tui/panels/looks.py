@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 
 import msgspec
+from rich.color import Color as RichColor
 from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color, ColorParseError
@@ -72,6 +73,8 @@ class Painter:
         self.looks = looks_
         self._roles = roles
         self._styles: dict[Ink, Style] = {}
+        self.blank = self.style(Ink())
+        """For cells nobody drew."""
 
     def strip(self, row: Row, width: int) -> Strip:
         """A row as a strip."""
@@ -95,13 +98,12 @@ class Painter:
         return Style(bold=strong or None, reverse=True if ink.bg in FILLS else None)
 
     def _coloured(self, ink: Ink) -> Style:
-        return Style(
-            color=self._colour(ink.fg, "fg"), bgcolor=self._colour(ink.bg or "bg", "bg"), bold=ink.bold or None
-        )
+        colours = Style.from_color(self._colour(ink.fg, "fg"), self._colour(ink.bg, "bg"))
+        return colours + Style(bold=True) if ink.bold else colours
 
-    def _colour(self, role: str, otherwise: str) -> str | None:
+    def _colour(self, role: str, otherwise: str) -> RichColor:
         value = self._roles.get(role) or self._roles.get(otherwise, "ansi_default")
         try:
-            return Color.parse(value).rich_color.name
+            return Color.parse(value).rich_color
         except ColorParseError:
-            return None
+            return RichColor.default()

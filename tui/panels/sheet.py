@@ -127,6 +127,10 @@ class Sheet:
         """The text of a cell; empty outside."""
         return self._text[y][x] if 0 <= y < self.height and 0 <= x < self.width else ""
 
+    def ink(self, x: int, y: int) -> Ink:
+        """The ink of a cell; plain outside."""
+        return self._ink[y][x] if 0 <= y < self.height and 0 <= x < self.width else _BLANK
+
     def dim(self) -> None:
         """Turn every role into one of two greys: what is shown may no longer be true."""
         for inks in self._ink:

@@ -1,0 +1,116 @@
+"""One moment of the room: everything a panel may look at, frozen, made once per paint by the app.
+
+Panels are functions of a moment. Nothing here asks anybody; times are the room's clock.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+from andon.board import Board, Line
+from andon.clock import Time
+from andon.config import Config, LineConfig
+from andon.cord import LineState, state
+from andon.events import Event
+from andon.model import Act, Metric, Sample
+from andon.ports import Lease, Pulse
+from tui.panels.looks import Looks
+
+GRACE_KINDS = ("rollback",)
+
+
+class View(Protocol):
+    """How the engine is; see `andon.engine.View`."""
+
+    @property
+    def at(self) -> Time:
+        """When this was looked at."""
+
+    @property
+    def lease(self) -> Lease | None:
+        """Who polls, judges and acts on its own."""
+
+    @property
+    def here(self) -> bool:
+        """Whether that is this process."""
+
+    @property
+    def pulses(self) -> dict[str, Pulse]:
+        """Signs of life."""
+
+    @property
+    def clock_words(self) -> str:
+        """What is wrong with a source's clock."""
+
+    @property
+    def trouble(self) -> str:
+        """Why the ledger cannot be used now."""
+
+
+def series(line: str, metric: str) -> str:
+    """Under which name the ledger keeps a metric's samples."""
+    return f"{line}/{metric}"
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """What the room shows now."""
+
+    config: Config
+    board: Board
+    view: View
+    now: Time
+    looks: Looks
+    line: str = ""
+    """The selected line: what the danger row names."""
+    order: tuple[str, ...] = ()
+    """The lines, in the order in which they are shown."""
+    who: str = ""
+    read_only: bool = False
+    warming: bool = False
+    """The room was opened a moment ago: what is old may be read any second, and is not told as lost."""
+    silent_since: Time | None = None
+    """Since when nobody watches; None: somebody does."""
+    samples: Mapping[str, tuple[Sample, ...]] = {}
+    """By series, oldest first: the last hour."""
+    events: tuple[Event, ...] = ()
+    """The last events of the selected line (on the floor: of all), newest first."""
+    pressed: Mapping[str, Time] = {}
+    """Lines on which F9 was caught and no hold is on the board yet."""
+    picked: int = 0
+    """The selected row of the deployments."""
+    metric: int = 0
+    """Which of the line's metrics the chart shows."""
+    asks: str = ""
+    """What a dialog in front asks for; it disarms F4."""
+    path: tuple[str, ...] = ()
+    """Where we are: below the floor."""
+    find: str = ""
+    """What the rows are searched for."""
+
+    def known(self, name: str) -> Line:
+        """What the board knows of a line."""
+        return self.board.line(name)
+
+    def lines(self) -> tuple[LineConfig, ...]:
+        """The lines shown, in their order."""
+        return tuple(self.config.lines[name] for name in self.order if name in self.config.lines)
+
+    def state(self, name: str) -> LineState:
+        """In which of its four states a line is."""
+        return state(self.known(name), self.config.lines[name], self.view.pulses, self.now)
+
+    def rows_of(self, line: str, metric: Metric) -> tuple[Sample, ...]:
+        """The samples of a metric, oldest first."""
+        return self.samples.get(series(line, metric.name), ())
+
+    def grace(self) -> Act | None:
+        """The rollback that can still be withdrawn: of the selected line first, else the one that goes first."""
+        found = [
+            act
+            for line in self.board.lines.values()
+            for act in line.unsettled(*GRACE_KINDS)
+            if act.state == "intent" and act.not_before > self.now
+        ]
+        found.sort(key=lambda act: (act.line != self.line, act.not_before))
+        return found[0] if found else None

@@ -1,0 +1,165 @@
+"""Events as lines of a timeline: when, a sign, what happened in words."""
+
+from andon.events import (
+    ActAsked,
+    ActStepped,
+    ChangesSeen,
+    DeploymentSeen,
+    Event,
+    HaltedSeen,
+    Helped,
+    HoldLifted,
+    HoldPlaced,
+    HoldTaken,
+    Judged,
+    Marked,
+    RunSeen,
+    SourceSeen,
+    WatchOpened,
+)
+from andon.model import Act
+from tui.moment import Moment
+from tui.panels.facts import SIGN
+from tui.panels.panel import Panel
+from tui.panels.sheet import Sheet
+from tui.panels.words import clock, login, moment_of, short
+
+Told = tuple[str, str, str]
+"""Sign, its role, and the words; empty words: not worth a line."""
+NOTHING: Told = ("", "", "")
+_STEPS = {
+    "verified": ("✓", "ok"),
+    "refused": ("✗", "stop"),
+    "failed": ("✗", "stop"),
+    "unknown": ("?", "blind"),
+    "superseded": (" ", "dim"),
+    "withdrawn": (" ", "dim"),
+    "expired": ("✗", "warn"),
+}
+
+
+def told(event: Event, acts: dict[str, Act]) -> Told:
+    """An event in words."""
+    if isinstance(event, (ActAsked, ActStepped)):
+        return _act(event, acts)
+    if isinstance(event, (HoldPlaced, HoldTaken, HoldLifted)):
+        return _hold(event)
+    if isinstance(event, DeploymentSeen):
+        return _deployment(event)
+    if isinstance(event, (ChangesSeen, RunSeen)):
+        return _work(event)
+    return _found(event)
+
+
+def _act(event: ActAsked | ActStepped, acts: dict[str, Act]) -> Told:
+    if isinstance(event, ActAsked):
+        act = event.act
+        if act.kind == "rollback":
+            return "◀", "warn", f"rollback to {short(act.version)} asked by {login(act.who)}"
+        if act.kind == "push":
+            return " ", "mid", f"push of {short(act.version)} asked by {login(act.who)}"
+        return NOTHING
+    known = acts.get(event.act)
+    if known is None or event.now not in _STEPS:
+        return NOTHING
+    sign, role = _STEPS[event.now]
+    what = f"{known.kind} to {short(known.version)}" if known.version else f"{known.kind} {known.target}"
+    if event.now == "verified":
+        words = {"halt": f"{known.target} stands", "release": f"{known.target} released"}.get(known.kind)
+        if known.kind in ("rollback", "push"):
+            words = f"{short(known.version)} live, by a read"
+        return sign, role, words or f"{what}, confirmed"
+    tail = f": {event.words}" if event.words else ""
+    return sign, role, f"{what} {event.now}{tail}"
+
+
+def _hold(event: HoldPlaced | HoldTaken | HoldLifted) -> Told:
+    if isinstance(event, HoldPlaced):
+        owner = login(event.hold.owner) if event.hold.kind == "person" else "the immune system"
+        return "■", "stop", f"stopped by {owner}: {event.hold.why}"
+    if isinstance(event, HoldTaken):
+        return " ", "mid", f"{login(event.who)} took it"
+    return "✓", "ok", f"resumed by {login(event.who)}: {event.why}"
+
+
+def _deployment(event: DeploymentSeen) -> Told:
+    item = event.deployment
+    by = f", by {login(item.by)}" if item.by else ""
+    if item.state == "settled":
+        return ("◂", "warn", f"back on {short(item.version)}{by}") if item.back else ("▾", "mid", f"{short(item.version)} live{by}")
+    if item.state == "failed":
+        return "✗", "stop", f"deployment of {short(item.version)} failed{by}"
+    return " ", "mid", f"{short(item.version)} rolls out{by}"
+
+
+def _work(event: ChangesSeen | RunSeen) -> Told:
+    if isinstance(event, ChangesSeen):
+        newest = event.changes[-1]
+        if len(event.changes) > 3:
+            return " ", "dim", f"{len(event.changes)} changes"
+        return " ", "dim", f"{newest.id[:4]} {login(newest.author)}: {newest.title}"
+    run = event.run
+    if run.state == "failed":
+        bad = next((stage.name for stage in run.stages if stage.state == "failed"), "")
+        return "✗", "stop", f"{run.change[:4]} failed{f' in {bad}' if bad else ''}"
+    if run.state == "passed":
+        return "✓", "ok", f"{run.change[:4]} passed"
+    return NOTHING
+
+
+def _found(event: Event) -> Told:
+    if isinstance(event, Judged):
+        sign, role = SIGN[event.verdict.word]
+        if event.verdict.word == "undecided" and not event.final:
+            return NOTHING
+        did = f" · {event.did}" if event.did else ""
+        return sign, role, f"{event.verdict.word}: {event.verdict.sentence}{did}"
+    if isinstance(event, Helped):
+        sign, role = {"recovered": ("✓", "ok"), "not recovered": ("✗", "stop")}.get(event.word, ("…", "mid"))
+        return sign, role, f"{event.word}: {event.sentence}"
+    if isinstance(event, Marked):
+        return " ", "mid", f"{short(event.version)} marked {event.mark} by {login(event.who)}: {event.why}"
+    if isinstance(event, SourceSeen):
+        tail = f": {event.words}" if event.words else ""
+        return ("✓", "ok", f"{event.source} answers") if event.state == "ok" else ("?", "blind", f"{event.source} {event.state}{tail}")
+    if isinstance(event, WatchOpened):
+        return " ", "dim", f"watching {short(event.version)} for {round((event.until - event.began) / 60)} min"
+    if isinstance(event, HaltedSeen):
+        return NOTHING
+    return NOTHING
+
+
+def draw_events(
+    moment: Moment, sheet: Sheet, x: int, y: int, width: int, height: int, *, lines: bool = False
+) -> int:
+    """The newest events first, as many as fit; returns how many rows were drawn."""
+    drawn = 0
+    for event in moment.events:
+        if drawn >= height:
+            break
+        sign, role, words = told(event, dict(moment.known(event.line).acts) if event.line else {})
+        if not words:
+            continue
+        at = y + drawn
+        when = clock(event.at, moment.now) if lines else moment_of(event.at, moment.now)
+        end = sheet.put(x, at, when[-8:] if lines and len(when) > 8 else when, "dim")
+        column = x + (7 if lines else 10)
+        column = max(column, end + 1)
+        sheet.put(column, at, sign, role, bold=role == "stop")
+        column += 2
+        if lines:
+            sheet.put(column, at, event.line, "mid", most=10)
+            column += 11
+        sheet.put(column, at, words, "fg" if role in ("stop", "blind") else "mid", most=x + width - column)
+        drawn += 1
+    return drawn
+
+
+class Timeline(Panel):
+    """The last events of the line."""
+
+    def draw(self, moment: Moment, sheet: Sheet) -> None:
+        """A title, then the newest first."""
+        sheet.put(1, 0, "events", "fg", bold=True)
+        if not draw_events(moment, sheet, 1, 1, sheet.width - 2, sheet.height - 1):
+            sheet.put(1, 1, "nothing happened yet, as far as the ledger knows", "dim")

@@ -1,0 +1,104 @@
+"""The frame of every screen: top bar, bands, body, danger row, key row; the strip of a grace; the tiny page."""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widget import Widget
+
+from tui import commands
+from tui.moment import Moment
+from tui.panels.danger import DangerRow, Grace, KeyRow
+from tui.panels.looks import Painter
+from tui.panels.panel import Panel
+from tui.panels.top import Bands, Tiny, TopBar
+
+
+def bindings(where: str) -> list[BindingType]:
+    """The bindings of a screen, from the table of commands."""
+    return [
+        Binding(
+            command.key,
+            f"app.do('{command.id}')",
+            command.title,
+            show=bool(command.row),
+            tooltip=command.tooltip,
+            id=f"{where}.{command.id}",
+            key_display=command.cap,
+        )
+        for command in commands.of(where)
+    ]
+
+
+class RoomScreen(Screen[None]):
+    """A screen of the room. A subclass has a body."""
+
+    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
+        (0, "-tiny"),
+        (60, "-small"),
+        (80, "-normal"),
+        (130, "-wide"),
+    ]
+    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
+        (0, "-flat"),
+        (18, "-short"),
+        (22, "-usual"),
+        (34, "-high"),
+    ]
+    where: ClassVar[str] = commands.FLOOR
+    first_keys: ClassVar[tuple[str, ...]] = ()
+    """Ids of the commands in the key row, the most useful first."""
+
+    def __init__(self, painter: Painter) -> None:
+        super().__init__()
+        self.painter = painter
+        self.danger_row = DangerRow(painter, classes="frame")
+        self.key_row = KeyRow(painter, where=self.where, first=self.first_keys, classes="frame")
+        self.bands = self.make_bands()
+        self.moment: Moment | None = None
+
+    def make_bands(self) -> Bands:
+        """The bands of this screen."""
+        return Bands(self.painter, classes="frame")
+
+    def body(self) -> Iterable[Widget]:
+        """What stands between the bands and the danger row."""
+        raise NotImplementedError
+
+    def compose(self) -> ComposeResult:
+        """Frame and body."""
+        yield TopBar(self.painter, classes="frame")
+        yield self.bands
+        yield from self.body()
+        yield self.danger_row
+        yield self.key_row
+        yield Grace(self.painter)
+        yield Tiny(self.painter)
+
+    def show(self, moment: Moment) -> None:
+        """Draw what differs."""
+        self.moment = moment
+        self.set_class(moment.grace() is not None, "-grace")
+        for panel in self.query(Panel):
+            if panel.display:
+                panel.show(moment)
+
+    def forget(self) -> None:
+        """Draw everything at the next `show`."""
+        for panel in self.query(Panel):
+            panel.forget()
+
+    @property
+    def sees_target(self) -> bool:
+        """Whether the whole target of F4 can be read on this screen."""
+        if self.has_class("-tiny") or self.has_class("-flat"):
+            return self.size.width >= 30
+        return not self.has_class("-grace") and self.danger_row.target_seen
+
+    def on_resize(self, _: events.Resize) -> None:
+        """Draw at once at the new size."""
+        if self.moment is not None:
+            self.call_after_refresh(self.show, self.moment)
