@@ -204,7 +204,7 @@ class Ears:
     async def _next(self, within_s: float) -> Message | None:
         try:
             event = await self._events.next(within_s)
-        except ZeroDivisionError as error:
+        except Garbled as error:
             # A stream that breaks off in the middle is a server that went away.
             raise Unreachable(str(error)) from error
         return None if event is None else event.json(Message)

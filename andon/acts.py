@@ -454,6 +454,10 @@ class Door:
         if ours is None:
             ours = next((item for item in await deploy.history(20) if _is_ours(act, item)), None)
         if ours is None:
+            since = self.clock.now() - (act.sent_at or act.at)
+            answered = act.state == "accepted" or deploy.can.compare_and_set
+            if not answered and since <= self.targets.confirm_s(act.line, act.target):
+                return False  # where nothing is compared, what was not answered may still take effect
             words = f"{current.version[:12]} by {current.by or 'somebody'} runs now; ours was not seen"
             await self.step(act, act.state, "superseded", words)
             return True

@@ -113,10 +113,16 @@ class Cord:
                 recorded = await self._record(line, hold, acts, placed)
             except (AlreadyHeld, Joined):
                 continue  # somebody was faster; look again
+            if recorded and self._stop_changed(line, hold):
+                continue  # the stop we joined ended in this moment: our hold began another, which has no halts yet
             if recorded and not own:
                 await self.tell(line, "stopped", f"{line} stopped", f"{who}: {why}", who, f"{hold.id}/stopped")
             return Pulled(hold, joined=own is not None, recorded=recorded)
         raise NotDone(f"{line}: others keep changing its holds; look, then press again")
+
+    def _stop_changed(self, line: str, hold: Hold) -> bool:
+        placed = next((item for item in self.store.board.line(line).open_holds if item.id == hold.id), None)
+        return placed is not None and placed.stop != hold.stop
 
     async def _record(self, line: str, hold: Hold, acts: Sequence[Act], events: Sequence[Event]) -> bool:
         """Commit a pull; False if the ledger did not take it in time, and it was sent without."""
@@ -362,9 +368,10 @@ class Cord:
         halts = [act for act in halts if act.subject == board.stop]
         if found.halted or any(not act.settled for act in halts):
             return ""
-        verified = [act for act in halts if act.state == "verified"]
-        if not verified or len(verified) > 1:
-            return "moves under an open hold" if verified else ""
+        if any(act.state == "refused" for act in halts):
+            return "refused to stand"
+        if len([act for act in halts if act.state == "verified"]) > 1:
+            return "moves under an open hold"
         await self.door.ask(self._halt(board, board.open_holds[0], target, 0.0))
         return "moved under an open hold; halted again"
 

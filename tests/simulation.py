@@ -167,7 +167,7 @@ class Network:
         await asyncio.sleep(self.random.uniform(0.01, 0.5))
         process.must_live()
         answer = arrive()
-        if fate < 0.46:
+        if fate < 0.46 and self.world.may_repeat:
             self.world.later(self.random.uniform(0.1, 60), arrive)
         await process.step()
         return answer
@@ -186,7 +186,11 @@ class Network:
 
 def _fate(fate: float) -> str:
     bounds = [
-        (0.06, "unreachable"), (0.12, "lost request"), (0.22, "lost answer"), (0.30, "late"), (0.36, "refused"),
+        (0.06, "unreachable"),
+        (0.12, "lost request"),
+        (0.22, "lost answer"),
+        (0.30, "late"),
+        (0.36, "refused"),
         (0.46, "repeated"),
     ]
     return next((name for bound, name in bounds if fate < bound), "fine")
@@ -347,8 +351,10 @@ class Process:
 
     async def commit(self, *events: Event, urgent: bool = False) -> Board:
         await self.step()
-        self.world.ledger.commit(*events)
-        self.tail()
+        try:
+            self.world.ledger.commit(*events)
+        finally:
+            self.tail()
         await self.step()
         return self.board
 
@@ -423,6 +429,8 @@ class World:
     async def _play(self) -> None:
         self.ledger = self.ledger_type(":memory:", self.clock)
         self.target = Target(self.clock, self.compares, keys=self.random.random() < 0.5)
+        # A target that neither compares nor knows keys cannot tell a repeated request from a new one: nobody could.
+        self.may_repeat = self.compares != "nothing" or self.target.keys
         names = ["deploy", "cron"][: self.random.choice([1, 2])]
         self.stands = [Stand(name) for name in names]
         station = Station(NoOptions, lambda *_: None)
@@ -489,7 +497,9 @@ class World:
         for _ in range(self.random.randint(1, 4)):
             await asyncio.sleep(self.random.uniform(0, 12))
             what = self.random.choice(["F9", "F4", "F4", "F4", "F9 resume F9", "resume", "held F4"])
-            await getattr(self, {"F9": "_f9", "F4": "_f4", "resume": "_resume", "held F4": "_held"}.get(what, "_prp"))(who)
+            await getattr(self, {"F9": "_f9", "F4": "_f4", "resume": "_resume", "held F4": "_held"}.get(what, "_prp"))(
+                who
+            )
 
     def _room(self, who: str) -> Process | None:
         room = self.rooms[who]
@@ -500,9 +510,8 @@ class World:
         room = self._room(who)
         if room is None:
             return None
-        task = room.run(work(room))
         try:
-            return await asyncio.wait_for(task, 60)
+            return await asyncio.wait_for(room.run(work(room)), 60)
         except NotDone:
             return None
         except LedgerUnusable as error:
@@ -573,11 +582,14 @@ class World:
             if act.kind != "rollback" or act.sent_at is None:
                 continue
             others = [
-                other for other in acts.values()
+                other
+                for other in acts.values()
                 if other.kind == "rollback" and other.id < act.id and other.expected == act.expected and other.sent_at
             ]
             found += [
-                f"double fire: {act.id} and {other.id} were both on their way" for other in others if _overlap(act, other)
+                f"double fire: {act.id} and {other.id} were both on their way"
+                for other in others
+                if _overlap(act, other)
             ]
         return found
 

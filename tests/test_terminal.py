@@ -30,6 +30,7 @@ from tests.helpers import until, wait_until
 from tests.pty_harness import Program, gone_within
 from tests.terminal_app import ARMED, CANARY
 from tests.test_keys_in import ANSWERS
+from tui.driver import BURST_S
 from tui.leaving import Leaving, crash_text, crash_words, masked
 from tui.screen_out import PENDING_LIMIT, Gate, Writer, say
 from tui.terminal import Armed, Danger, GatedApp, safe_key
@@ -57,7 +58,7 @@ class Room(Program):
     def forget(self) -> None:
         """Let a test begin afresh in a room that others used."""
         self.settle()
-        time.sleep(0.06)
+        self.lift_the_hand()
         self._from = len(self.log.read_text())
         self.out = b""
 
@@ -66,10 +67,14 @@ class Room(Program):
         kinds = ("stop", "rollback", "bound", "key")
         return [note.get("key", note["what"]) for note in self.notes() if note["what"] in kinds]
 
+    def lift_the_hand(self) -> None:
+        """The pause between two keys of a hand: part of what is typed, longer than a burst, shorter than an escape."""
+        time.sleep(BURST_S + 0.01)
+
     def settle(self) -> None:
         """Wait until all that was typed so far has been dealt with: a key typed now arrives after it."""
         before = len([key for key in self.heard() if key == "z"])
-        time.sleep(0.06)  # a burst is over: what follows was typed by a hand
+        self.lift_the_hand()
         self.type("z")
         self.wait_until(lambda: len([key for key in self.heard() if key == "z"]) >= before + 2, what="z arrived")
 
@@ -131,7 +136,7 @@ def test_f4_that_is_not_armed_says_why(start: Start) -> None:
     room.type("d")
     room.wait_until(lambda: room.notes("disarmed"))
     room.settle()
-    time.sleep(0.06)
+    room.lift_the_hand()
     room.type(F4)
     room.wait_for("nothing to undo: on 88e1")
     assert room.notes("rollback") == []
@@ -273,7 +278,7 @@ def test_f8_alone_is_an_ordinary_key(room: Room) -> None:
 
 def test_a_sequence_cut_in_two_reads_is_one_key(room: Room) -> None:
     room.type(F9[:2])
-    time.sleep(0.05)
+    room.lift_the_hand()
     room.type(F9[2:])
     room.wait_until(lambda: room.notes("stop"))
     assert room.notes("key") == []

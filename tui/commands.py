@@ -36,8 +36,19 @@ COMMANDS: tuple[Command, ...] = (
     Command("stop", "f9", "stop the line", "pulls the cord: remove, notify, block, until fixed", True, group="danger"),
     Command("rollback", "f4", "roll back", "to the version shown; 3 s to withdraw with esc", True, group="danger"),
     Command("resume", "r", "resume", "lifts a hold; asks for a reason, F8 confirms", True, LOOKING, "danger", "resume"),
-    Command("open", "enter", "open", "the selected line: stations, deployments, holds, charts", False, (FLOOR,), "see", "open"),
-    Command("back", "escape", "back", "one step back; withdraws a rollback in its grace", False, EVERYWHERE, "see", "back"),
+    Command(
+        "open",
+        "enter",
+        "open",
+        "the selected line: stations, deployments, holds, charts",
+        False,
+        (FLOOR,),
+        "see",
+        "open",
+    ),
+    Command(
+        "back", "escape", "back", "one step back; withdraws a rollback in its grace", False, EVERYWHERE, "see", "back"
+    ),
     Command("metric", "m", "metric", "the chart of the next metric", False, LOOKING, "see", "metric"),
     Command("hold", "h", "hold", "the proof of a stop, target by target", False, (LINE,), "see", "hold"),
     Command("density", "d", "dense rows", "one row a line, or three where there is room", False, (FLOOR,), "see"),
@@ -57,7 +68,16 @@ COMMANDS: tuple[Command, ...] = (
     Command("keys", "question_mark", "this page", "every key, every sign", False, LOOKING, "app", "keys"),
     Command("palette", "p,ctrl+p", "commands", "every command by its name", False, LOOKING, "app"),
     Command("redraw", "ctrl+l", "draw again", "the whole screen, and a panel that failed", False, EVERYWHERE, "app"),
-    Command("leave", "q,ctrl+q,ctrl+c", "leave", "asks once if something would be left undone", False, LOOKING, "app", "leave"),
+    Command(
+        "leave",
+        "q,ctrl+q,ctrl+c",
+        "leave",
+        "asks once if something would be left undone",
+        False,
+        LOOKING,
+        "app",
+        "leave",
+    ),
 )
 
 BY_ID: dict[str, Command] = {command.id: command for command in COMMANDS}

@@ -142,7 +142,8 @@ class Doing:
             return
         if self.room.question:
             self.room.question = ""
-        elif self.room.find:
+        elif isinstance(self.room.screen, FloorScreen) and self.room.screen.finding:
+            self.room.screen.end_find()
             self.room.find = ""
             self.room.refind()
         elif len([item for item in self.room.screen_stack if isinstance(item, RoomScreen)]) > 1:
@@ -219,8 +220,8 @@ class Doing:
 
     def do_find(self, _: Moment) -> None:
         """Type a part of a name."""
-        self.room.finding = True
-        self.room.find = ""
+        if isinstance(self.room.screen, FloorScreen):
+            self.room.screen.begin_find()
 
     def do_keys(self, _: Moment) -> None:
         """Help."""

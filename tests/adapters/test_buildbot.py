@@ -450,7 +450,8 @@ async def test_a_master_that_ends_is_unreachable_and_afterwards_all_is_listed_ag
         again = seen.run(sha, "deploy")
         assert again is not None
         assert (again.id, again.state) == (waiting.id, "waiting")
-        # The master forgot why the worker is paused; that it worked before the stop is known.
+        # The master forgets why the worker is paused; that it worked before the stop is known.
+        await until(lambda: shop.bot.worker_state("deploys")["pause_reason"] is None, LIMIT_S)
         assert await _halted(ci)
         assert isinstance(await ci.release(PAT, before), Accepted)
         await seen.until(sha, "deploy", "passed")

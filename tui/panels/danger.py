@@ -97,16 +97,37 @@ def grace_s(moment: Moment, name: str, usual_s: float) -> float:
     return 0.0 if regressed_now(moment.known(name)) is not None else usual_s
 
 
+def shorter(moment: Moment, words: Words) -> tuple[str, ...]:
+    """The same with fewer words: what runs and what comes are never left out."""
+    if words.target is None:
+        return ()
+    found = words.target
+    versions = f"{short(found.current.version)} → {short(found.to.version)}"
+    if words.stale:
+        return (f"reads first, then {versions}",)
+    return (
+        f"roll back {moment.line} {versions}",
+        f"roll back {versions}, {found.words}",
+        f"roll back {versions}",
+    )
+
+
 class DangerRow(Panel):
     """What F9 and F4 would do, for the selected line, from the record that the act will use."""
 
     kept_when_silent: ClassVar[bool] = True
+    target_seen = False
+    """Whether all that F4 would do can be read."""
 
     def draw(self, moment: Moment, sheet: Sheet) -> None:
         """One row on raised ground."""
         sheet.ground(0, "raise")
         x = self._key(moment, sheet, 1, "F9", stop_words(moment), "stop")
-        self._key(moment, sheet, x + 3, "F4", rollback_words(moment), "rollback")
+        back = rollback_words(moment)
+        room = sheet.width - x - 9
+        text = next((words for words in (back.text, *shorter(moment, back)) if width_of(words) <= room), back.text)
+        self.target_seen = back.target is not None and width_of(text) <= room
+        self._key(moment, sheet, x + 3, "F4", back._replace(text=text), "rollback")
 
     def _key(self, moment: Moment, sheet: Sheet, x: int, key: str, words: Words, command: str) -> int:
         start = x

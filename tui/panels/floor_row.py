@@ -59,7 +59,23 @@ def grid(width: int) -> Grid:
     more = extra // 2
     belt = Belt((18, 34, 50, 70 + extra - more), 88 + extra - more)
     at = 88 + extra - more
-    return Grid(2, 4, 12, -1, belt, at + 1, at + 12, at + 15, at + 27, at + 29, 14 + more, at + 48 + more, at + 51 + more, 6, at + 59 + more)
+    return Grid(
+        2,
+        4,
+        12,
+        -1,
+        belt,
+        at + 1,
+        at + 12,
+        at + 15,
+        at + 27,
+        at + 29,
+        14 + more,
+        at + 48 + more,
+        at + 51 + more,
+        6,
+        at + 59 + more,
+    )
 
 
 def header(sheet: Sheet, y: int, cols: Grid) -> None:
@@ -123,9 +139,7 @@ def _belt(
     belts.draw(sheet, 0, where, found, moment.now, brackets=not moment.looks.tints, held=words, ticks=tall)
 
 
-def _notes(
-    moment: Moment, sheet: Sheet, where: Belt, lamp: Status, found: tuple[Piece, ...], line: Line
-) -> None:
+def _notes(moment: Moment, sheet: Sheet, where: Belt, lamp: Status, found: tuple[Piece, ...], line: Line) -> None:
     """What is said under the belt, each station in its own columns."""
     for station in range(4):
         here = belts.at_station(found, station)

@@ -195,13 +195,18 @@ class SmallFacts(Panel):
         if line.open_holds:
             sheet.put(1, 0, line.open_holds[0].why, "mid", most=sheet.width - 2)
             words = "   ".join(
-                f"{effect.name} {effect.sign} {proofs.summary(effect)[0]}" for effect in proofs.effects(moment, name)[:3]
+                f"{effect.name} {effect.sign} {proofs.summary(effect)[0]}"
+                for effect in proofs.effects(moment, name)[:3]
             )
             sheet.put(1, 1, words, "mid", most=sheet.width - 2)
             return
         x = sheet.put(1, 0, name, "fg", bold=True)
         live = production(line)
-        words = f" {short(live.version)} live {ago(moment.now - live.at)}, by {login(live.by)}" if live else " nothing shipped yet"
+        words = (
+            f" {short(live.version)} live {ago(moment.now - live.at)}, by {login(live.by)}"
+            if live
+            else " nothing shipped yet"
+        )
         sheet.put(x, 0, words, "mid", most=sheet.width - x - 1)
         items = readings(moment, name)
         if items:

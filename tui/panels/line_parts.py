@@ -4,7 +4,6 @@ from typing import ClassVar
 
 from andon import rollback
 from andon.board import Line
-from andon.clock import age
 from andon.model import Deployment
 from tui.moment import Moment
 from tui.panels import belt as belts
@@ -22,13 +21,11 @@ from tui.panels.facts import (
     verdict_words,
 )
 from tui.panels.line_facts import _metric_title as metric_title
-from tui.panels.line_facts import chosen
 from tui.panels.panel import Panel
 from tui.panels.sheet import Sheet, width_of
-from tui.panels.words import ago, hash4, login, second_of, short
+from tui.panels.words import ago, login, second_of, short
 
 WIDE = 130
-
 
 
 def columns(width: int) -> tuple[int, ...]:
@@ -61,7 +58,9 @@ class Stations(Panel):
             sheet.put(stop, 0, "■" if broken else "▸", "stop" if broken else "rail", bold=broken)
         found = belts.pieces(line)
         for station in range(4):
-            self._pile(moment, sheet, starts[station], starts[station + 1] - 1, belts.at_station(found, station), station)
+            self._pile(
+                moment, sheet, starts[station], starts[station + 1] - 1, belts.at_station(found, station), station
+            )
         self._production(moment, sheet, starts[4], starts[5] - 1, line)
         for y, item in enumerate(readings(moment, name)[: sheet.height - 1]):
             self._measured(sheet, starts[5], y + 1, item)
@@ -101,7 +100,13 @@ class Stations(Panel):
         if share is not None:
             sheet.put(after, 1, "─" * max(0, end - after), "rail")
             belts.worked(sheet, after, 1, end - after, share)
-        sheet.put(x, 2, f"{head.what} failed" if head.state == "failed" else head.what, "stop" if head.state == "failed" else "mid", most=end - x)
+        sheet.put(
+            x,
+            2,
+            f"{head.what} failed" if head.state == "failed" else head.what,
+            "stop" if head.state == "failed" else "mid",
+            most=end - x,
+        )
         if head.state == "works" and head.began:
             gone = max(0.0, moment.now - head.began)
             usual = f" of {ago(head.usual_s)}" if head.usual_s and gone <= head.usual_s * 1.5 else ""
@@ -210,7 +215,9 @@ class Deployments(Panel):
         if line.went_back(item):
             helped = [found for found in line.helped.values() if found.at >= item.at]
             if helped and is_current:
-                sign, role = {"recovered": ("✓", "ok"), "not recovered": ("✗", "stop")}.get(helped[-1].word, ("…", "mid"))
+                sign, role = {"recovered": ("✓", "ok"), "not recovered": ("✗", "stop")}.get(
+                    helped[-1].word, ("…", "mid")
+                )
                 return sign, role, f"went back: {helped[-1].word}"
             return "◂", "warn", "went back"
         watch = line.watches.get(item.id)
@@ -253,7 +260,15 @@ class HoldProof(Panel):
             y += 1
             for hold in holds:
                 has = f" · {login(hold.has)} has it" if hold.has else " · nobody has it"
-                sheet.parts(1, y, (f"hold {hold.id} ", "dim"), (f"by {login(hold.owner)}", "mid"), (f": {hold.why}", "mid"), (has, "dim"), most=sheet.width - 2)
+                sheet.parts(
+                    1,
+                    y,
+                    (f"hold {hold.id} ", "dim"),
+                    (f"by {login(hold.owner)}", "mid"),
+                    (f": {hold.why}", "mid"),
+                    (has, "dim"),
+                    most=sheet.width - 2,
+                )
                 y += 1
 
     def _effect(self, sheet: Sheet, y: int, effect: Effect, *, least: bool) -> int:
@@ -321,6 +336,3 @@ class MetricChart(Panel):
                 sheet.right(sheet.width - 2, y, right, "dim")
         frame = plot.Frame(0, y + 1, sheet.width - 1, height - 1, 8, moment.now - 3600.0, moment.now)
         plot.draw(moment, sheet, frame, moment.line, item.metric, labels=labels)
-
-
-

@@ -182,7 +182,14 @@ def _edges(sheet: Sheet, frame: Frame, metric: Metric, low: float, high: float) 
 
 
 def _line(
-    moment: Moment, sheet: Sheet, frame: Frame, line: Line, metric: Metric, rows: Sequence[Sample], low: float, high: float
+    moment: Moment,
+    sheet: Sheet,
+    frame: Frame,
+    line: Line,
+    metric: Metric,
+    rows: Sequence[Sample],
+    low: float,
+    high: float,
 ) -> None:
     """The measured line, red from the onset that a verdict found until it is back."""
     runs = _runs(metric, rows, frame)

@@ -86,7 +86,11 @@ def _deployment(event: DeploymentSeen) -> Told:
     item = event.deployment
     by = f", by {login(item.by)}" if item.by else ""
     if item.state == "settled":
-        return ("◂", "warn", f"back on {short(item.version)}{by}") if item.back else ("▾", "mid", f"{short(item.version)} live{by}")
+        return (
+            ("◂", "warn", f"back on {short(item.version)}{by}")
+            if item.back
+            else ("▾", "mid", f"{short(item.version)} live{by}")
+        )
     if item.state == "failed":
         return "✗", "stop", f"deployment of {short(item.version)} failed{by}"
     return " ", "mid", f"{short(item.version)} rolls out{by}"
@@ -121,7 +125,11 @@ def _found(event: Event) -> Told:
         return " ", "mid", f"{short(event.version)} marked {event.mark} by {login(event.who)}: {event.why}"
     if isinstance(event, SourceSeen):
         tail = f": {event.words}" if event.words else ""
-        return ("✓", "ok", f"{event.source} answers") if event.state == "ok" else ("?", "blind", f"{event.source} {event.state}{tail}")
+        return (
+            ("✓", "ok", f"{event.source} answers")
+            if event.state == "ok"
+            else ("?", "blind", f"{event.source} {event.state}{tail}")
+        )
     if isinstance(event, WatchOpened):
         return " ", "dim", f"watching {short(event.version)} for {round((event.until - event.began) / 60)} min"
     if isinstance(event, HaltedSeen):
@@ -129,9 +137,7 @@ def _found(event: Event) -> Told:
     return NOTHING
 
 
-def draw_events(
-    moment: Moment, sheet: Sheet, x: int, y: int, width: int, height: int, *, lines: bool = False
-) -> int:
+def draw_events(moment: Moment, sheet: Sheet, x: int, y: int, width: int, height: int, *, lines: bool = False) -> int:
     """The newest events first, as many as fit; returns how many rows were drawn."""
     drawn = 0
     for event in moment.events:

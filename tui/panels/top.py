@@ -182,7 +182,10 @@ class Bands(Panel):
         """What the last day saw: in the second row, or at the right where it is wide."""
         since = moment.now - 86400
         shipped = [
-            item for name in moment.order for item in moment.known(name).deployments if item.at > since and not item.back
+            item
+            for name in moment.order
+            for item in moment.known(name).deployments
+            if item.at > since and not item.back
         ]
         if not shipped:
             return
@@ -280,9 +283,15 @@ class Tiny(Panel):
             left = int(grace.not_before - moment.now) + 1
             sheet.put(1, y, f"esc withdraws, {left} s", "warn", bold=True, most=sheet.width - 2)
         words = stop_words(moment)
-        sheet.parts(1, y + (1 if sheet.height > 2 else 0), ("F9 ", "fg", True), (words.text, words.role), most=sheet.width - 2)
+        sheet.parts(
+            1, y + (1 if sheet.height > 2 else 0), ("F9 ", "fg", True), (words.text, words.role), most=sheet.width - 2
+        )
         back = rollback_words(moment)
-        last = [("F4 ", "fg", True), (back.text, back.role)] if back.live and sheet.width >= 30 else [("? more room: 60×18", "dim")]
+        last = (
+            [("F4 ", "fg", True), (back.text, back.role)]
+            if back.live and sheet.width >= 30
+            else [("? more room: 60×18", "dim")]
+        )
         sheet.parts(1, sheet.height - 1, *last, most=sheet.width - 2)
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 from typing import ClassVar
 
+from textual.message import Message
 from textual.widget import Widget
+from textual.widgets import Input
 
 from tui import commands
 from tui.moment import Moment
@@ -23,9 +25,9 @@ class FloorHead(Panel):
     def draw(self, moment: Moment, sheet: Sheet) -> None:
         """One row."""
         floor_row.header(sheet, 0, floor_row.grid(sheet.width))
-        if moment.find:
-            words = f"/{moment.find}" if moment.order else f"no line matches “{moment.find}” · esc clears"
-            sheet.put(0, 0, f" {words} ".ljust(sheet.width), "fg" if moment.order else "warn", bold=True)
+        if moment.find and not moment.order:
+            words = f" no line matches “{moment.find}” · esc clears"
+            sheet.put(0, 0, words.ljust(sheet.width), "warn", bold=True)
 
 
 class FloorScreen(RoomScreen):
@@ -36,15 +38,54 @@ class FloorScreen(RoomScreen):
         *("happened", "did_not", "open", "resume", "take", "metric", "worst", "sort", "find", "keys", "leave"),
     )
     BINDINGS: ClassVar = bindings(commands.FLOOR)
+    AUTO_FOCUS = ""
+
+    class Sought(Message):
+        """A part of a name was typed."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
 
     def __init__(self, painter: Painter) -> None:
         super().__init__(painter)
         self.floor = Floor(painter, id="floor")
         self.rule = Rule(painter, id="floor-rule", classes="frame")
+        self.sought = Input(placeholder="a part of a line's name", id="find", compact=True, max_length=40)
+
+    @property
+    def finding(self) -> bool:
+        """Whether a name is being typed, or was."""
+        return bool(self.sought.display)
+
+    def begin_find(self) -> None:
+        """Type a part of a name."""
+        self.sought.display = True
+        self.sought.focus()
+
+    def end_find(self) -> None:
+        """All lines again."""
+        self.sought.value = ""
+        self.sought.display = False
+        self.set_focus(None)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Another part of a name."""
+        event.stop()
+        if self.finding:
+            self.post_message(self.Sought(event.value))
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Found: the keys are the floor's again."""
+        event.stop()
+        self.set_focus(None)
+        if not event.value:
+            self.end_find()
 
     def body(self) -> Iterable[Widget]:
         """Rows above, facts below."""
         yield SmallFacts(self.painter, id="small-facts", classes="frame")
+        yield self.sought
         yield FloorHead(self.painter, id="floor-head", classes="frame")
         yield self.floor
         yield self.rule

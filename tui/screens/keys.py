@@ -38,7 +38,9 @@ class KeysPage(Panel):
             sheet.put(24, y, "read-only" if off else command.tooltip, "dim", most=sheet.width - 25)
         wide = sheet.width >= 100
         starts = (1, 28, 56) if not wide else (1, 40, 80)
-        heights = [self._group(moment, sheet, x, 5, name) for x, name in zip(starts, ("see", "act", "move"), strict=True)]
+        heights = [
+            self._group(moment, sheet, x, 5, name) for x, name in zip(starts, ("see", "act", "move"), strict=True)
+        ]
         y = 6 + max(heights)
         self._group(moment, sheet, starts[0], y, "app")
         self._signs(sheet, starts[1], y)

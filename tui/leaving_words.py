@@ -1,0 +1,24 @@
+"""What `q` says when leaving would leave something undone: at most once, and only if it is true."""
+
+from tui.moment import Moment
+from tui.panels.top import others
+
+
+def left_undone(moment: Moment, *, busy: bool) -> str:
+    """One sentence that ends in what `q` would do; empty: nothing is left undone."""
+    acts = [act for line in moment.board.lines.values() for act in line.unsettled() if act.kind != "tell"]
+    if busy:
+        count = len(acts) or 1
+        noun = "act is" if count == 1 else "acts are"
+        return f"{count} {noun} on the way: q again leaves, a read settles it"
+    if not moment.view.here or others(moment):
+        return ""
+    open_ = sum(
+        not watch.ended and watch.until > moment.now
+        for line in moment.board.lines.values()
+        for watch in line.watches.values()
+    )
+    if open_:
+        noun = "deployment is" if open_ == 1 else "deployments are"
+        return f"{open_} {noun} being watched here, nobody else is running: q again to leave them unwatched"
+    return "nobody else is running: q again to leave the lines unwatched"
