@@ -302,22 +302,24 @@ def _client(ca_file: str | None) -> "httpx.AsyncClient":
 
 @lru_cache(maxsize=8)
 def _tls(ca_file: str | None) -> "ssl.SSLContext":
-    """Certificates are always verified: by the authorities of `ca_file` alone, else by the system's and certifi's.
+    """Certificates are always verified: by the authorities of `ca_file` alone, else by the system's and httpx's own.
 
     Shared by all connections, because loading authorities takes time; None, for plain http, loads none.
     """
     import ssl
 
+    import httpx
+
     if ca_file is None:
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        context = ssl.create_default_context(cafile=ca_file or None)
-    except OSError as error:
-        raise Denied(f"ca_file: {ca_file}: {error.strerror or error}") from error
-    if not ca_file:
-        import certifi
-
-        context.load_verify_locations(certifi.where())
+    if ca_file:
+        try:
+            context = ssl.create_default_context(cafile=ca_file)
+        except OSError as error:
+            raise Denied(f"ca_file: {ca_file}: {error.strerror or error}") from error
+    else:
+        context = httpx.create_ssl_context(trust_env=False)
+        context.load_default_certs()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 

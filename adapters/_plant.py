@@ -3,7 +3,7 @@
 `World` is pure: `step(until)` lets happen what happens, `put(input)` takes in an act with a time. A line comes into
 being when it is first asked for, and is then brought to where the others are: lines share nothing but the inputs.
 
-World time is `start + (wall time - start) * speed`: at speed 1 it is the wall clock. A *sleep* takes nothing away from
+World time is the clock it is given; a demo that goes faster is given a faster one. A *sleep* takes nothing away from
 it: time in which nobody looked passes on the clock, while everything that was still to come moves to after it.
 """
 

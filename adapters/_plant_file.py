@@ -1,7 +1,7 @@
 """The file a world of the plant lives in, shared by every process that looks at it.
 
 It holds what makes the world and what came to it from outside, and nothing derived: a header of fixed size (seed, id,
-start, speed, and the highest time that any process has seen) and one JSON line for each input. Everything is read and
+start, and the highest time that any process has seen) and one JSON line for each input. Everything is read and
 written under one lock (flock). A process reserves the present under that lock before it steps its own copy, and an act
 takes its time under it, so that no act lands in a past that somebody has seen.
 """
@@ -42,7 +42,6 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     seed: int
     start: Time
-    speed: float
     calm_s: float
     seen: Time
 
@@ -50,10 +49,10 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class WorldFile:
     """The copy that this process has of a world. Its methods block for as long as another process has the lock."""
 
-    def __init__(self, path: Path, clock: Clock, *, seed: int, speed: float, calm_s: float) -> None:
+    def __init__(self, path: Path, clock: Clock, *, seed: int, calm_s: float) -> None:
         self.path = path
         self._clock = clock
-        self._wanted = (seed, speed, calm_s)
+        self._wanted = (seed, calm_s)
         self._mutex = threading.Lock()
         self._fd = -1
         self._world: World | None = None
@@ -153,9 +152,9 @@ class WorldFile:
         """The header; of a file that is empty, a new one."""
         raw = os.pread(self._fd, HEADER_BYTES, 0)
         if not raw:
-            seed, speed, calm_s = self._wanted
+            seed, calm_s = self._wanted
             start = self._clock.now()
-            header = Header(1, new_id()[:4], seed, start, speed, calm_s, start)
+            header = Header(1, new_id()[:4], seed, start, calm_s, start)
             self._write_header(header)
             return header
         try:
@@ -164,9 +163,9 @@ class WorldFile:
             raise Garbled(
                 f"{self.path}: this is no world of a plant ({error}); name another file, or remove it"
             ) from error
-        found = (header.seed, header.speed, header.calm_s)
+        found = (header.seed, header.calm_s)
         if header.plant != 1 or found != self._wanted:
-            words = "seed {}, speed {:g} and calm_s {:g}"
+            words = "seed {} and calm_s {:g}"
             raise Garbled(
                 f"{self.path}: this world was made with {words.format(*found)}, not {words.format(*self._wanted)}; "
                 "remove the file, or name another world"
@@ -184,9 +183,8 @@ class WorldFile:
             self._world, self._read_to = world, HEADER_BYTES
         for one in self._unread():
             world.put(one)
-        wall = header.start + (self._clock.now() - header.start) * header.speed
-        now = max(wall, header.seen)
-        if now - header.seen > IDLE_S * header.speed:
+        now = max(self._clock.now(), header.seen)
+        if now - header.seen > self._clock.real(IDLE_S):
             slept = Sleep(header.seen, now)
             world.put(slept)
             self._append(slept)

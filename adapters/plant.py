@@ -2,7 +2,7 @@
 
 Its lines have authors, commits, a pipeline that ships what passed, hosts, and business metrics that suffer when a
 version with a defect runs. `_plant` is the world and `_plant_file` the file that processes share; here it is shown as
-an outside system. Nothing here uses the network. Intervals and times are the world's: `speed` times faster than ours.
+an outside system. Nothing here uses the network. Its time is the clock it is given.
 """
 
 import asyncio
@@ -53,8 +53,6 @@ class ConnectionOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
     seed: int = 7
     """The same seed and the same acts give the same shop."""
-    speed: float = 1.0
-    """Seconds of the world in a second of ours."""
     world: str = ""
     """The file it lives in; empty: `plant.world` in andon's folder for state."""
     calm_s: float = 300.0
@@ -68,7 +66,7 @@ class Plant:
         self.options = options
         self.read_only = context.read_only
         path = context.folder / Path(options.world).expanduser() if options.world else context.state / "plant.world"
-        self.file = WorldFile(path, context.clock, seed=options.seed, speed=options.speed, calm_s=options.calm_s)
+        self.file = WorldFile(path, context.clock, seed=options.seed, calm_s=options.calm_s)
         self.board = path.with_name(f"{path.name}.told")
         self.told: dict[str, Note] = {}
         """What this process was told, by key; the newest only."""
@@ -95,12 +93,12 @@ class _Station:
         self.line = place.line
 
     async def whoami(self) -> Identity:
-        """The world's id, its seed and speed, and its time."""
+        """The world's id, its seed, and its time."""
         name, now = await asyncio.to_thread(self.plant.file.identity)
         missing = tuple(f"a station {name!r} to halt" for name in self.place.halts if name not in STATIONS)
         options = self.plant.options
         found = (f"line {self.line}", str(self.plant.file.path))
-        return Identity(f"seed {options.seed}", f"plant, world {name}, speed {options.speed:g}", found, missing, now)
+        return Identity(f"seed {options.seed}", f"plant, world {name}", found, missing, now)
 
     async def close(self) -> None:
         """Give the world's file back; another station that still looks opens it again."""

@@ -166,7 +166,7 @@ class Door:
             if line.name in self.store.board.read_only:
                 continue
             for act in line.unsettled():
-                late = now >= act.not_before + TAKE_OVER_S
+                late = now >= act.not_before + self.clock.real(TAKE_OVER_S)
                 if act.id not in self._driven and (act.asker == self.me or (lease and late)):
                     self.drive(act.id, act.line)
 
@@ -208,7 +208,7 @@ class Door:
                 else:
                     await self._verify(act)
             except LedgerUnusable:
-                await self.clock.sleep(READ_EVERY_S)  # nothing is done that cannot be recorded; the keeper says so
+                await self._pause()  # nothing is done that cannot be recorded; the keeper says so
 
     # ---- sending
 
@@ -216,7 +216,7 @@ class Door:
         """Take an intent to `sent`, send it and note the answer. Returns how often it found nobody."""
         now = self.clock.now()
         if now < act.not_before:
-            await self.clock.sleep(min(act.not_before - now, 0.25))
+            await self.clock.sleep(min(act.not_before - now, self.clock.real(0.25)))
             return tries
         standing = act.kind in ("halt", "release")
         if not standing and now > act.not_after:
@@ -228,7 +228,7 @@ class Door:
         if act.kind in ("rollback", "push") and not await self._may_ship(act):
             return tries
         if tries:
-            await self.clock.sleep(min(2.0 ** (tries - 1), MOST_WAIT_S))
+            await self._pause(min(2.0 ** (tries - 1), MOST_WAIT_S))
         if not await self.step(act, "intent", "sent"):
             return tries
         sent = self._now(act)
@@ -261,7 +261,7 @@ class Door:
         if reason:
             await self._wait(act, reason)
             return False
-        return self.clock.now() - read_at <= FRESH_S
+        return self.clock.now() - read_at <= self.clock.real(FRESH_S)
 
     async def _overtaken(self, act: Act, current: Deployment | None) -> None:
         """Something else runs than was expected when the act was asked."""
@@ -281,7 +281,7 @@ class Door:
         elif not deploy.can.abort:
             await self._wait(act, f"waits: {current.version[:12]} is still rolling")
             return
-        await self.clock.sleep(READ_EVERY_S)
+        await self._pause()
 
     def _not_quiet(self, act: Act) -> str:
         """Why an automatic rollback could undo a newer deployment; empty: it cannot."""
@@ -296,10 +296,13 @@ class Door:
             return f"not quiet: {moving[0]} is not confirmed to stand"
         return ""
 
+    async def _pause(self, real_s: float = READ_EVERY_S) -> None:
+        await self.clock.sleep(self.clock.real(real_s))
+
     async def _wait(self, act: Act, words: str) -> None:
         if self._now(act).words != words:
             await self.step(act, "intent", "intent", words)
-        await self.clock.sleep(READ_EVERY_S)
+        await self._pause()
 
     async def _call(self, act: Act) -> Answer:
         """Hand an act to its adapter. Whatever the adapter does wrong is an unknown outcome, never a crash."""
@@ -368,14 +371,13 @@ class Door:
             return tries
         now = self.clock.now()
         last = act.answered_at or act.sent_at or act.at
-        if act.state == "sent" and now - (act.sent_at or act.at) < ACT_LIMIT_S + 5:
-            await self.clock.sleep(READ_EVERY_S)  # another process may still be waiting for its answer
+        if act.state == "sent" and now - (act.sent_at or act.at) < self.clock.real(ACT_LIMIT_S + 5):
+            await self._pause()  # another process may still be waiting for its answer
             return tries
-        wait = min(2.0**tries, MOST_WAIT_S)
-        if now - last < wait:
-            await self.clock.sleep(min(wait, READ_EVERY_S))
+        if now - last < self.clock.real(min(2.0**tries, MOST_WAIT_S)):
+            await self._pause()
             return tries
-        loud = f"not confirmed for {age(now - act.at)}" if now - act.at > LOUD_S else act.words
+        loud = f"not confirmed for {age(now - act.at)}" if now - act.at > self.clock.real(LOUD_S) else act.words
         if await self.step(act, act.state, "sent", loud):
             sent = self._now(act)
             await self._answered(sent, await self._call(sent))
@@ -387,19 +389,19 @@ class Door:
         """Read until it is known what became of a deployment; give up loudly after the target's `confirm:`."""
         if act.kind not in ("rollback", "push"):
             # A note or a cancellation whose sender died: it cannot be read back.
-            if self.clock.now() - (act.sent_at or act.at) > ACT_LIMIT_S + 5:
+            if self.clock.now() - (act.sent_at or act.at) > self.clock.real(ACT_LIMIT_S + 5):
                 await self.step(act, act.state, "failed", "its sender ended before an answer came")
             else:
-                await self.clock.sleep(READ_EVERY_S)
+                await self._pause()
             return
         if await self._read(act):
             return
         now = self.clock.now()
         since = act.sent_at or act.at
-        if act.state == "sent" and now - since > ACT_LIMIT_S + 5:
+        if act.state == "sent" and now - since > self.clock.real(ACT_LIMIT_S + 5):
             await self.step(act, "sent", "unknown", "its sender ended before an answer came; reading")
             return
-        await self.clock.sleep(READ_EVERY_S if now - since < 60 else 5.0)
+        await self._pause(READ_EVERY_S if now - since < self.clock.real(60) else 5.0)
 
     async def _read(self, act: Act) -> bool:
         """One read for an act; True if it settled it."""

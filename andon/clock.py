@@ -17,6 +17,9 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None:
         """Wait that many seconds of this clock."""
 
+    def real(self, seconds: float) -> float:
+        """How many seconds of this clock pass in so many real ones: for what people and networks wait for."""
+
 
 class WallClock:
     """The machine's clock."""
@@ -28,6 +31,30 @@ class WallClock:
     async def sleep(self, seconds: float) -> None:
         """Wait that many seconds."""
         await asyncio.sleep(max(0.0, seconds))
+
+    def real(self, seconds: float) -> float:
+        """The same."""
+        return seconds
+
+
+class FastClock:
+    """A clock that goes `speed` times as fast as the machine's, from now on: for a demo or a drill."""
+
+    def __init__(self, speed: float) -> None:
+        self.speed = speed
+        self._start = time.time()
+
+    def now(self) -> Time:
+        """The time now."""
+        return self._start + (time.time() - self._start) * self.speed
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait that many seconds of this clock."""
+        await asyncio.sleep(max(0.0, seconds) / self.speed)
+
+    def real(self, seconds: float) -> float:
+        """How many seconds of this clock pass in so many real ones."""
+        return seconds * self.speed
 
 
 def age(seconds: float) -> str:

@@ -153,7 +153,7 @@ class Cord:
             try:
                 await commit
             except LedgerUnusable:
-                await self.clock.sleep(1.0)
+                await self.clock.sleep(self.clock.real(1.0))
                 commit = asyncio.ensure_future(self.store.commit(*events, urgent=True))
             except (AlreadyHeld, Joined):
                 return  # another process recorded the same stop meanwhile
@@ -210,7 +210,7 @@ class Cord:
             why=why,
             at=now,
             not_before=now,
-            not_after=now + NOT_AFTER_S,
+            not_after=now + self.clock.real(NOT_AFTER_S),
             environment=self.lines[line].environment,
             asker=self.door.me,
             hold=hold,
@@ -386,11 +386,11 @@ class Cord:
         ours = [lifted[id_] for id_ in named if id_ in lifted]
         if not ours:
             return "stopped outside andon"
-        releases = [act for act in board.acts.values() if act.kind == "release" and act.target == target]
-        releases = [act for act in releases if act.subject == ours[0].stop]
-        if not releases or len(releases) > 2 or releases[-1].state != "verified":
+        of_stop = [act for act in board.acts.values() if act.target == target and act.subject == ours[0].stop]
+        releases = [act for act in of_stop if act.kind == "release"]
+        if not of_stop or len(releases) > 3 or any(act.state == "refused" for act in releases):
             return "still stands for a hold that was lifted"
-        before, hold = releases[-1].before, ours[0]
+        before, hold = of_stop[0].before, ours[0]
         fresh = self._act("release", board.name, target, hold.stop, hold.lifted_by, hold.lifted_why, hold.id, before)
         await self.door.ask(fresh)
         return "a late halt stood there; released again"
@@ -420,7 +420,7 @@ class Cord:
                 why=title,
                 at=now,
                 not_before=now,
-                not_after=now + NOT_AFTER_S,
+                not_after=now + self.clock.real(NOT_AFTER_S),
                 asker=self.door.me,
                 note=note,
             )

@@ -96,7 +96,7 @@ class Duty:
                     await self.keeper.pulse(Pulse(f"task:{name}", self.clock.now(), "error", words))
                 except LedgerUnusable:
                     pass
-            await self.clock.sleep(RESTART_S)
+            await self.clock.sleep(self.clock.real(RESTART_S))
 
     # ---- sources
 
@@ -147,7 +147,7 @@ class Duty:
         if (known.state if known else "") != word or (word != "ok" and known is not None and known.words != words):
             await self.keeper.commit(SourceSeen(line=line, at=now, source=source, state=word, words=words))
         key = f"source:{line}/{source}"
-        if word == "ok" and now - self._pulsed.get(key, 0.0) < PULSE_EVERY_S:
+        if word == "ok" and now - self._pulsed.get(key, 0.0) < self.clock.real(PULSE_EVERY_S):
             return
         self._pulsed[key] = now
         if word == "ok":
@@ -160,7 +160,8 @@ class Duty:
                 raise TypeError(f"{entry.source} cannot halt {', '.join(entry.place.halts)}")
             patience = feed.Patience()
             while True:
-                await self.clock.sleep(await self._read_halted(line, entry, halting, patience))
+                wait = await self._read_halted(line, entry, halting, patience)
+                await self.clock.sleep(max(wait, self.clock.real(0.2)))
 
         return work
 
@@ -199,7 +200,7 @@ class Duty:
         first = (now - history) // every * every
         kept = await self.keeper.call(lambda ledger: ledger.samples(series, first, end))
         start = next_bucket([row.at for row in kept], first, end, every, now)
-        wait = max(0.5, (end + every + metric.lag) - now)
+        wait = max(self.clock.real(0.5), (end + every + metric.lag) - now)
         if start >= end:
             await self.source_state(line.name, metric.source, "ok", "")
             return wait

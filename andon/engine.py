@@ -229,7 +229,7 @@ class Engine:
                 pass  # the keeper says so in its trouble, and the view shows it
             except Exception as error:  # noqa: BLE001 - a supervisor must outlive what it supervises; it is told
                 await self._note_death(name, error)
-            await self.clock.sleep(every_s)
+            await self.clock.sleep(self.clock.real(every_s))
 
     async def _note_death(self, name: str, error: Exception) -> None:
         words = f"{type(error).__name__}: {error}"
@@ -242,9 +242,10 @@ class Engine:
         now = self.clock.now()
         if not self._wants_duty:
             return
-        if self._lease is None or now - self._lease.beat_at >= BEAT_S:
+        if self._lease is None or now - self._lease.beat_at >= self.clock.real(BEAT_S):
             try:
-                lease = await self.keeper.call(lambda ledger: ledger.take_lease(self.me, LEASE_LIVE_S))
+                live_s = self.clock.real(LEASE_LIVE_S)
+                lease = await self.keeper.call(lambda ledger: ledger.take_lease(self.me, live_s))
             except LedgerUnusable:
                 if self._lease and now > self._lease.expires_at:
                     await self._leave_duty()  # another one may have it by now
@@ -299,9 +300,9 @@ class Engine:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._leave_duty()
         if self.busy:
-            deadline = self.clock.now() + 15
+            deadline = self.clock.now() + self.clock.real(15)
             while self.busy and self.clock.now() < deadline:
-                await self.clock.sleep(0.05)
+                await self.clock.sleep(self.clock.real(0.05))
         for task in self.door.driven:
             task.cancel()
         await asyncio.gather(*self.door.driven, return_exceptions=True)

@@ -39,7 +39,8 @@ async def follow(
                 await on_state("ok", "")
                 patience.reset()
                 if isinstance(item, Wait):
-                    await clock.sleep(max(item.seconds, every_s if item.seconds else 0.0))
+                    wait = max(item.seconds, every_s) if item.seconds else 0.0
+                    await clock.sleep(max(wait, clock.real(0.1)) if wait else 0.0)
                 else:
                     await on_fact(item)
         except StopAsyncIteration:
@@ -47,7 +48,7 @@ async def follow(
         except Exception as error:  # noqa: BLE001 - one of two places: whatever an adapter does, the others go on
             word, words = told(error)
             await on_state(word, words)
-            await clock.sleep(patience.next(error))
+            await clock.sleep(clock.real(patience.next(error)))
 
 
 class Patience:

@@ -8,6 +8,8 @@ from andon.config import Config, Entry
 from andon.model import TargetId
 from andon.ports import CI, Deploy, Halting, Metrics, Notifier, Source
 from andon.registry import Context, NoOptions, Place
+from andon.secret import SecretError
+from andon.yamlfile import FileError
 
 
 class Stations:
@@ -23,7 +25,10 @@ class Stations:
         if name not in self._connections:
             found = self.config.connections[name]
             context = Context(name, self.config.folder, self._clock, self._state, self._read_only)
-            self._connections[name] = found.adapter.connect(found.options, context)
+            try:
+                self._connections[name] = found.adapter.connect(found.options, context)
+            except (ValueError, SecretError) as error:
+                raise FileError(str(self.config.path), found.place, ("connections", name), str(error)) from error
         return self._connections[name]
 
     def _source(self, kind: str, line: str, entry: Entry) -> Any:

@@ -74,6 +74,9 @@ class VirtualClock:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(0.0, seconds))
 
+    def real(self, seconds: float) -> float:
+        return seconds
+
 
 class Died(BaseException):
     """The process is gone; nothing in it catches this."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from andon import config as configs
+from andon.clock import FastClock, WallClock
 from andon.config import Config
 from tui.cli import complain
 from tui.setup import Desk
@@ -36,16 +37,17 @@ def open_room(desk: Desk, args: argparse.Namespace) -> int:
 def open_demo(args: argparse.Namespace) -> int:
     """The room over a plant of its own, in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="andon-demo-") as folder:
-        config = demo_config(Path(folder), args.seed, args.speed)
-        return open_room(Desk(args, config, ledger=str(Path(folder) / "ledger.db")), args)
+        config = demo_config(Path(folder), args.seed)
+        clock = FastClock(args.speed) if args.speed != 1 else WallClock()
+        return open_room(Desk(args, config, str(Path(folder) / "ledger.db"), clock), args)
 
 
-def demo_config(folder: Path, seed: int, speed: float) -> Config:
-    """The sample config with this seed and speed, and its world in `folder`."""
+def demo_config(folder: Path, seed: int) -> Config:
+    """The sample config with this seed, and its world in `folder`."""
     here = Path(__file__).resolve().parent
     sample = next(path for path in (here / "sample_config.yaml", here.parent / "sample_config.yaml") if path.exists())
     config = configs.load(sample)
-    changed = {"seed": seed, "speed": speed, "world": str(folder / "plant.world")}
+    changed = {"seed": seed, "world": str(folder / "plant.world")}
     connections = {
         name: msgspec.structs.replace(item, options=msgspec.structs.replace(item.options, **changed))
         if item.adapter.name == "plant"

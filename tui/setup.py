@@ -15,20 +15,24 @@ from andon.engine import Engine, whoami
 from andon.keeper import Keeper
 from andon.ports import Ledger, LedgerUnusable
 from andon.secret import Secret, SecretError
+from andon.stations import Stations
 from andon.yamlfile import FileError
 
 
 class Desk:
     """What a command works with: the config, the ledger's address, who acts."""
 
-    def __init__(self, args: argparse.Namespace, config: Config | None = None, ledger: str = "") -> None:
+    def __init__(
+        self, args: argparse.Namespace, config: Config | None = None, ledger: str = "", clock: Clock | None = None
+    ) -> None:
         """Read the config. Raises FileError."""
         self.args = args
-        self.clock: Clock = WallClock()
+        self.clock: Clock = clock or WallClock()
         self.config = config or configs.load(config_path(args.config))
         self.read_only = bool(args.read_only or args.wall)
         self.who = args.who or whoami()
         self.ledger = ledger or args.ledger or _address(self.config)
+        Stations(self.config, self.clock, self.state).every()  # what does not fit is said before anything starts
 
     @property
     def state(self) -> Path:

@@ -39,6 +39,9 @@ class Hand:
     async def sleep(self, seconds):
         self.at += seconds
 
+    def real(self, seconds):
+        return seconds
+
 
 class Server:
     """Answers each request with what `reply` gives: bytes, or a coroutine function that writes them itself."""

@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from andon.clock import WallClock
+from andon.clock import FastClock
 from andon.contract import CIContract, DeployContract, HaltingContract, MetricsContract, NotifierContract
 from andon.model import Metric
 from tests.adapters.plants import connect, station
@@ -21,7 +21,7 @@ class Plant:
 
     @asynccontextmanager
     async def opened(self):
-        source = station(connect(self.folder, WallClock(), speed=100.0, calm_s=10_000.0), self.kind)
+        source = station(connect(self.folder, FastClock(100.0), calm_s=10_000.0), self.kind)
         yield source
         await source.close()
 

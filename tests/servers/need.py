@@ -2,9 +2,8 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[2]
 VENV = ROOT / ".servers" / "bin"
@@ -31,10 +30,13 @@ def how(name: str) -> str:
 
 
 def need(name: str) -> str:
-    """The program's path. Where it is missing the test fails in CI and is skipped elsewhere."""
+    """The program's path. Where it is missing a test fails in CI and is skipped elsewhere, and a person is told."""
     found = find(name)
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail(how(name))
-        pytest.skip(how(name))
-    return found
+    if found is not None:
+        return found
+    if "pytest" not in sys.modules:
+        raise SystemExit(how(name))
+    import pytest
+
+    stop = pytest.fail if os.environ.get("CI") else pytest.skip
+    raise stop.Exception(how(name))

@@ -7,6 +7,7 @@ the pid that was written there.
 
 import json
 import sys
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,7 @@ class World:
     def conversion(self, over: str = "10s") -> float | None:
         """Orders for each checkout of the last seconds, as Prometheus has it; None: no data."""
         query = f"sum(increase(orders_total[{over}])) / sum(increase(checkouts_started_total[{over}]))"
-        url = f"{self.prometheus_url}/api/v1/query?query={urllib.request.quote(query)}"
+        url = f"{self.prometheus_url}/api/v1/query?query={urllib.parse.quote(query)}"
         with urllib.request.urlopen(url, timeout=5) as answer:
             found = json.load(answer)["data"]["result"]
         value = float(found[0]["value"][1]) if found else float("nan")

@@ -122,7 +122,10 @@ class DangerRow(Panel):
     def draw(self, moment: Moment, sheet: Sheet) -> None:
         """One row on raised ground."""
         sheet.ground(0, "raise")
-        x = self._key(moment, sheet, 1, "F9", stop_words(moment), "stop")
+        stop = stop_words(moment)
+        if sheet.width < 80:
+            stop = stop._replace(text=stop.text.partition(":")[0])
+        x = self._key(moment, sheet, 1, "F9", stop, "stop")
         back = rollback_words(moment)
         room = sheet.width - x - 9
         text = next((words for words in (back.text, *shorter(moment, back)) if width_of(words) <= room), back.text)

@@ -250,7 +250,7 @@ def _going_back(moment: Moment, line: Line, act: Act, right: str) -> Trouble:
     if act.state == "intent" and left > 0:
         what = f"{line.name} rolls back in {int(left) + 1} s"
         return Trouble(2, "warn", "◀", what, None, versions, right or "you have it", line.name)
-    said = act.words or {"intent": "to be sent", "sent": "sent", "accepted": "accepted, not confirmed yet"}[act.state]
+    said = act.words or {"intent": "to be sent", "sent": "sent", "accepted": "accepted"}[act.state]
     return Trouble(3, "warn", "◀", f"{line.name} rolling back", act.at, f"{versions}, {said}", right, line.name)
 
 
@@ -317,10 +317,38 @@ def verdict_words(moment: Moment, name: str) -> str:
     if not watch.ended:
         whole = round((watch.until - watch.began) / 60)
         gone = max(0, int((moment.now - watch.began) // 60))
-        bad = [v for v in watch.verdicts.values() if v.word in ("regressed", "blind")]
-        so_far = bad[0].word if bad else "healthy so far" if watch.verdicts else "no data yet"
-        return f"watching {min(gone, whole)} of {whole} min, {so_far}"
+        return f"watching {min(gone, whole)} of {whole} min, {_so_far(moment, name, watch)}"
     return f"{watch.verdict.word}: {watch.verdict.sentence}" if watch.verdict else "watched"
+
+
+def _so_far(moment: Moment, name: str, watch: Watch) -> str:
+    """What can be said before the watch has ended: only what was measured."""
+    bad = [found for found in watch.verdicts.values() if found.word in ("regressed", "blind")]
+    if bad:
+        return bad[0].word
+    items = [item for item in readings(moment, name) if item.metric.threshold is not None]
+    seen = [item for item in items if item.sample is not None and item.sample.at >= watch.began and not item.hidden]
+    if not seen:
+        return "no data yet"
+    beyond_now = [item for item in seen if beyond(item)]
+    return f"{beyond_now[0].metric.name} is beyond its bounds" if beyond_now else "within bounds so far"
+
+
+def beyond(item: Reading) -> bool:
+    """Whether the last value is out of bounds, judged or not."""
+    threshold = item.metric.threshold
+    value = item.sample.shown(item.metric.kind) if item.sample is not None else None
+    return threshold is not None and value is not None and threshold.beyond(value)
+
+
+def sentence(item: Reading, watch: Watch | None) -> str:
+    """What a verdict says, if it says more than that it is being watched."""
+    verdict = item.verdict
+    if verdict is None or verdict.word == "healthy":
+        return ""
+    early = verdict.word == "undecided" and watch is not None and not watch.ended
+    # While a watch is open its undecided verdict is as old as its first look; only what was before it stays true.
+    return "" if early and " before " not in verdict.sentence else verdict.sentence
 
 
 def bound(metric: Metric) -> str:

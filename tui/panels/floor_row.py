@@ -8,7 +8,7 @@ from andon.model import Deployment
 from tui.moment import Moment
 from tui.panels import belt as belts
 from tui.panels.belt import Belt, Piece
-from tui.panels.facts import Reading, Status, going_back, production, readings, status
+from tui.panels.facts import Reading, Status, beyond, going_back, production, readings, status
 from tui.panels.sheet import Sheet, width_of
 from tui.panels.trend import trend
 from tui.panels.words import ago, clock, login, short, value
@@ -80,8 +80,8 @@ def grid(width: int) -> Grid:
 
 def header(sheet: Sheet, y: int, cols: Grid) -> None:
     """The names of the columns."""
-    sheet.put(cols.name, y, "line", "dim")
     if cols.belt is not None:
+        sheet.put(cols.name, y, "line", "dim")
         for name, start in zip(belts.STATIONS, cols.belt.starts, strict=True):
             sheet.put(start + 1, y, name, "dim")
     if cols.word < 0:
@@ -102,7 +102,7 @@ def draw(moment: Moment, sheet: Sheet, cols: Grid, name: str, *, selected: bool,
         found = belts.pieces(line)
         _belt(moment, sheet, cols.belt, line, lamp, found, tall=rows > 1)
         if rows > 1:
-            _notes(moment, sheet, cols.belt, lamp, found, line)
+            _notes(moment, sheet, cols.belt, found, line)
     else:
         sheet.put(cols.word, 0, lamp.word, lamp.role if lamp.role != "ok" else "dim", most=10)
     _production(moment, sheet, cols, line, tall=rows > 1)
@@ -139,20 +139,20 @@ def _belt(
     belts.draw(sheet, 0, where, found, moment.now, brackets=not moment.looks.tints, held=words, ticks=tall)
 
 
-def _notes(moment: Moment, sheet: Sheet, where: Belt, lamp: Status, found: tuple[Piece, ...], line: Line) -> None:
-    """What is said under the belt, each station in its own columns."""
+def _notes(moment: Moment, sheet: Sheet, where: Belt, found: tuple[Piece, ...], line: Line) -> None:
+    """What is said under the belt: each station from its own column, up to the next one that says something."""
+    said: list[tuple[int, str, str]] = []
     for station in range(4):
         here = belts.at_station(found, station)
-        if not here:
-            continue
-        start = where.starts[station]
-        end = where.starts[station + 1] if station < 3 else where.end
-        text, role = _note(moment, here)
-        sheet.put(start + 1, 1, text, role, most=end - start - 2)
-    if line.open_holds:
-        by = line.open_holds[0]
-        owner = "immune" if by.kind != "person" else login(by.owner)
-        sheet.put(where.starts[3], 1, f"by {owner}", "dim", most=where.end - where.starts[3] - 1)
+        if here:
+            said.append((where.starts[station] + 1, *_note(moment, here)))
+    if line.open_holds and not belts.at_station(found, 3):
+        first = line.open_holds[0]
+        owner = "immune" if first.kind != "person" else login(first.owner)
+        said.append((where.starts[3], f"by {owner}", "dim"))
+    ends = [start - 2 for start, _, _ in said[1:]]
+    for (start, text, role), end in zip(said, [*ends, where.end - 1], strict=False):
+        sheet.put(start, 1, text, role, most=end - start)
 
 
 def _note(moment: Moment, here: tuple[Piece, ...]) -> tuple[str, str]:
@@ -160,14 +160,25 @@ def _note(moment: Moment, here: tuple[Piece, ...]) -> tuple[str, str]:
     if head.state == "failed":
         return f"{head.what} failed", "stop"
     if head.state == "works":
-        gone = max(0.0, moment.now - head.began) if head.began else 0.0
-        usual = f" of {ago(head.usual_s)}" if head.usual_s and gone <= 1.5 * head.usual_s else ""
-        late = f", usual {ago(head.usual_s)}" if head.usual_s and not usual else ""
-        return f"{head.what} {ago(gone)}{usual}{late}", "dim"
+        return f"{head.what} {how_far(moment, head)}".strip(), "dim"
     if head.state == "passed":
         return f"waits {ago(moment.now - head.began)}" if head.began else "waits", "dim"
     authors = list(dict.fromkeys(login(piece.change.author) for piece in here if piece.change.author))
     return ", ".join(authors), "dim"
+
+
+def how_far(moment: Moment, head: Piece) -> str:
+    """`4 of 6 min`; past one and a half times the usual `12 min, usual 6 min`; empty if it is not known."""
+    if not head.began:
+        return ""
+    gone = ago(moment.now - head.began)
+    if not head.usual_s:
+        return gone
+    usual = ago(head.usual_s)
+    if moment.now - head.began > 1.5 * head.usual_s:
+        return f"{gone}, usual {usual}"
+    number, _, unit = gone.partition(" ")
+    return f"{number if usual.endswith(f' {unit}') else gone} of {usual}"
 
 
 def _production(moment: Moment, sheet: Sheet, cols: Grid, line: Line, *, tall: bool) -> None:
@@ -225,7 +236,8 @@ def _measured(moment: Moment, sheet: Sheet, cols: Grid, name: str, item: Reading
         return
     words = value(item.metric, item.sample, cols.value - cols.metric - width_of(label[: cols.metric_w]))
     stale = bool(item.stale) or moment.warming
-    role = "dim" if stale else "stop" if item.role == "stop" else "fg" if y == 0 else "mid"
+    role = "stop" if item.role == "stop" else "warn" if beyond(item) else "fg" if y == 0 else "mid"
+    role = "dim" if stale else role
     number, _, unit = words.rpartition(" ") if " " in words else (words, "", "")
     start = sheet.right(cols.value, y, words, role)
     if unit and role == "fg":

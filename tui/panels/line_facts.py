@@ -5,7 +5,19 @@ from andon.model import Metric
 from tui.moment import Moment
 from tui.panels import effects as proofs
 from tui.panels import plot
-from tui.panels.facts import Reading, Status, bound, production, readings, status, verdict_words, watch_of
+from tui.panels.facts import (
+    Reading,
+    Status,
+    beyond,
+    bound,
+    has_it,
+    production,
+    readings,
+    sentence,
+    status,
+    verdict_words,
+    watch_of,
+)
 from tui.panels.floor_row import title
 from tui.panels.panel import Panel
 from tui.panels.sheet import Sheet, width_of
@@ -47,7 +59,7 @@ class LineFacts(Panel):
             sheet.put(2, 2, "no metric is configured: three lines under `metrics:` add one", "dim")
         else:
             item = next(found for found in readings(moment, name) if found.metric.name == metric.name)
-            _metric_title(sheet, x + 2, 0, item, right - 2)
+            metric_title(sheet, x + 2, 0, item, right - 2)
             frame = plot.Frame(0, 1, right - 2, sheet.height - 1, 9, moment.now - 3600.0, moment.now)
             plot.draw(moment, sheet, frame, name, metric)
         x = sheet.put(right + 2, 0, "events", "fg", bold=True)
@@ -61,13 +73,13 @@ def chosen(moment: Moment, name: str) -> Metric | None:
     return items[moment.metric % len(items)].metric if items else None
 
 
-def _metric_title(sheet: Sheet, x: int, y: int, item: Reading, end: int) -> int:
+def metric_title(sheet: Sheet, x: int, y: int, item: Reading, end: int) -> int:
     """`conversion 3.1 %   … 12 of 60 min`."""
     x = sheet.put(x, y, item.metric.name, "mid", most=end - x)
     if item.sample is not None and not item.hidden:
         shown = item.sample.shown(item.metric.kind)
         if shown is not None:
-            role = "stop" if item.role == "stop" else "fg"
+            role = "stop" if item.role == "stop" else "warn" if beyond(item) else "fg"
             x = sheet.put(x + 1, y, number(shown, item.metric), role, bold=True, most=end - x - 1)
     words = bound(item.metric)
     if words and x + 2 + len(words) < end:
@@ -85,8 +97,6 @@ def _state(moment: Moment, sheet: Sheet, x: int, y: int, lamp: Status, end: int)
     if held:
         first = held[0]
         x = sheet.put(x, y, f" by {proofs.owner(first.owner, first.kind)}", "mid", most=end - x)
-        from tui.panels.facts import has_it
-
         x = sheet.put(x, y, " · ", "dim", most=end - x)
         return sheet.put(x, y, has_it(held, moment.who), "fg", bold=True, most=end - x)
     live = production(line)
@@ -102,7 +112,7 @@ def facts(moment: Moment, sheet: Sheet, name: str, left: int) -> None:
     end = left - 1
     lamp = status(moment, name)
     x = sheet.put(1, 0, name, "fg", bold=True, most=20)
-    _state(moment, sheet, x + 2, 0, lamp, end)
+    _state(moment, sheet, x + 2, 0, lamp, min(left + 7, sheet.width - 1))
     line = moment.known(name)
     if line.open_holds:
         _held(moment, sheet, name, end)
@@ -139,13 +149,12 @@ def _verdicts(moment: Moment, sheet: Sheet, name: str, y: int, end: int) -> None
             since = clock(item.sample.at + item.metric.every, moment.now)
             sheet.put(3, y, f"{item.metric.name}: no data since {since}", "mid", most=end - 3)
         else:
-            x = _metric_title(sheet, 3, y, item, end)
+            x = metric_title(sheet, 3, y, item, end)
             if item.stale:
                 sheet.put(x + 2, y, f"stale {item.stale}", "blind", most=end - x - 2)
         y += 1
-        sentence = item.verdict.sentence if item.verdict and item.verdict.word != "healthy" else ""
         if index == 0 and y < sheet.height:
-            words = sentence or (verdict_words(moment, name) if watch else "")
+            words = sentence(item, watch) or (verdict_words(moment, name) if watch else "")
             if words:
                 sheet.put(3, y, words, "dim", most=end - 3)
                 y += 1

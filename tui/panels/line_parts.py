@@ -20,7 +20,8 @@ from tui.panels.facts import (
     stop_word,
     verdict_words,
 )
-from tui.panels.line_facts import _metric_title as metric_title
+from tui.panels.floor_row import how_far
+from tui.panels.line_facts import metric_title
 from tui.panels.panel import Panel
 from tui.panels.sheet import Sheet, width_of
 from tui.panels.words import ago, login, second_of, short
@@ -83,7 +84,8 @@ class Stations(Panel):
                 sheet.put(after + 1, y + 1, "✓", "ok")
                 after += 2
             author = login(piece.change.author)
-            after = sheet.put(after + 1, y + 1, author, "mid", most=end - after - 1)
+            if end - after - 1 >= min(4, len(author)):
+                after = sheet.put(after + 1, y + 1, author, "mid", most=end - after - 1)
             if sheet.width >= WIDE:
                 sheet.put(after + 2, y + 1, piece.change.title, "dim", most=end - after - 2)
         if len(shown) == 1 and here[0].state == "passed" and here[0].began:
@@ -108,10 +110,7 @@ class Stations(Panel):
             most=end - x,
         )
         if head.state == "works" and head.began:
-            gone = max(0.0, moment.now - head.began)
-            usual = f" of {ago(head.usual_s)}" if head.usual_s and gone <= head.usual_s * 1.5 else ""
-            usual = usual or (f", usual {ago(head.usual_s)}" if head.usual_s else "")
-            sheet.put(x, 3, f"{ago(gone)}{usual}" + (f", +{more}" if more else ""), "dim", most=end - x)
+            sheet.put(x, 3, how_far(moment, head) + (f", +{more}" if more else ""), "dim", most=end - x)
         elif more:
             sheet.put(x, 3, f"+{more} more", "dim", most=end - x)
 
@@ -142,7 +141,7 @@ class Stations(Panel):
             from tui.panels.words import value
 
             room = sheet.width - x - 2
-            if room > 4:
+            if sheet.width >= 100 and room > 4:
                 sheet.put(x + 1, y, value(item.metric, item.sample, room), "dim" if item.stale else "fg", most=room)
 
 
@@ -319,7 +318,15 @@ class MetricChart(Panel):
         each = sheet.height // count
         for index in range(count):
             item = items[(first + index) % len(items)]
-            self._one(moment, sheet, index * each, each, item, labels=index == 0, place=(first + index) % len(items))
+            self._one(
+                moment,
+                sheet,
+                index * each,
+                each - (index < count - 1),
+                item,
+                labels=index == 0,
+                place=(first + index) % len(items),
+            )
 
     def _one(
         self, moment: Moment, sheet: Sheet, y: int, height: int, item: Reading, *, labels: bool, place: int

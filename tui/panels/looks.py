@@ -53,6 +53,8 @@ SIGNS = {
     "▄": "_",
     "░": ".",
     "▴": "^",
+    "↑": "^",
+    "↓": "v",
 }
 """Every sign that is not ASCII, and what stands in for it."""
 

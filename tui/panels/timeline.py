@@ -22,7 +22,7 @@ from tui.moment import Moment
 from tui.panels.facts import SIGN
 from tui.panels.panel import Panel
 from tui.panels.sheet import Sheet
-from tui.panels.words import clock, login, moment_of, short
+from tui.panels.words import login, moment_of, short
 
 Told = tuple[str, str, str]
 """Sign, its role, and the words; empty words: not worth a line."""
@@ -65,7 +65,11 @@ def _act(event: ActAsked | ActStepped, acts: dict[str, Act]) -> Told:
     sign, role = _STEPS[event.now]
     what = f"{known.kind} to {short(known.version)}" if known.version else f"{known.kind} {known.target}"
     if event.now == "verified":
-        words = {"halt": f"{known.target} stands", "release": f"{known.target} released"}.get(known.kind)
+        words = {
+            "halt": f"{known.target} stands",
+            "release": f"{known.target} released",
+            "tell": f"{known.target} told",
+        }.get(known.kind)
         if known.kind in ("rollback", "push"):
             words = f"{short(known.version)} live, by a read"
         return sign, role, words or f"{what}, confirmed"
@@ -141,16 +145,17 @@ def draw_events(moment: Moment, sheet: Sheet, x: int, y: int, width: int, height
     """The newest events first, as many as fit; returns how many rows were drawn."""
     drawn = 0
     for event in moment.events:
+        if not lines and event.line != moment.line:
+            continue
         if drawn >= height:
             break
         sign, role, words = told(event, dict(moment.known(event.line).acts) if event.line else {})
         if not words:
             continue
         at = y + drawn
-        when = clock(event.at, moment.now) if lines else moment_of(event.at, moment.now)
-        end = sheet.put(x, at, when[-8:] if lines and len(when) > 8 else when, "dim")
+        when = moment_of(event.at, moment.now)
+        sheet.put(x, at, when[:5] if lines and ":" in when else when, "dim")
         column = x + (7 if lines else 10)
-        column = max(column, end + 1)
         sheet.put(column, at, sign, role, bold=role == "stop")
         column += 2
         if lines:

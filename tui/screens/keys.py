@@ -20,6 +20,11 @@ SIGNS = (
 )
 
 
+PAIRS = {"up": ("↑ ↓", "up, down"), "first": ("home end", "first, last")}
+"""Two commands told in one row: by the first of them."""
+SECOND = ("down", "last")
+
+
 class KeysPage(Panel):
     """The page."""
 
@@ -41,7 +46,7 @@ class KeysPage(Panel):
         heights = [
             self._group(moment, sheet, x, 5, name) for x, name in zip(starts, ("see", "act", "move"), strict=True)
         ]
-        y = 6 + max(heights)
+        y = 5 + max(heights) + (1 if sheet.height > 19 else 0)
         self._group(moment, sheet, starts[0], y, "app")
         self._signs(sheet, starts[1], y)
         self._belt(moment, sheet, starts[2], y)
@@ -51,12 +56,13 @@ class KeysPage(Panel):
 
     def _group(self, moment: Moment, sheet: Sheet, x: int, y: int, group: str) -> int:
         """One heading and its keys; returns the rows it took."""
-        found = self._of(group)
+        found = [command for command in self._of(group) if command.id not in SECOND]
         sheet.put(x, y, group, "mid", bold=True)
         for dy, command in enumerate(found, 1):
             off = command.acts and moment.read_only
-            sheet.put(x, y + dy, command.cap, "dim" if off else "fg", bold=not off)
-            sheet.put(x + 7, y + dy, command.title, "dim" if off else "mid", most=19)
+            cap, title = PAIRS.get(command.id, (command.cap, command.title))
+            sheet.put(x, y + dy, cap, "dim" if off else "fg", bold=not off)
+            sheet.put(x + 9, y + dy, title, "dim" if off else "mid", most=17)
         return len(found) + 1
 
     def _signs(self, sheet: Sheet, x: int, y: int) -> None:
