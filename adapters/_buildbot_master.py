@@ -1,5 +1,6 @@
 """One Buildbot master, as the stations of a connection share it: what it lists, and what it is told to do."""
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +11,9 @@ from adapters._http import Reply, Web
 from andon.ports import Accepted, Answer, Denied, Garbled, Refused, Unreachable
 from andon.registry import Context
 from andon.secret import Secret
+
+FINISH_S = 2.0
+"""How long answers that nobody waits for any more are listened to before the connections are closed."""
 
 
 class ConnectionOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,11 +44,29 @@ class Master:
             plaintext=options.plaintext,
             ca_file=options.ca_file,
         )
+        self._asked: set[asyncio.Future[Listing]] = set()
 
     async def get(self, path: str) -> Listing:
-        """What the REST API lists at `path`. Raises as a read."""
-        found: Listing = await self.web.get_json(f"api/v2/{path}", type=Listing)
-        return found
+        """What the REST API lists at `path`. Raises as a read.
+
+        A question is heard to its end, even if whoever asked is gone: Buildbot 4 writes its answers from a thread, and
+        may not listen to anybody any more after a client hung up in the middle (twisted/twisted#11625).
+        """
+        asked: asyncio.Future[Listing] = asyncio.ensure_future(self.web.get_json(f"api/v2/{path}", type=Listing))
+        self._asked.add(asked)
+        asked.add_done_callback(self._answered)
+        return await asyncio.shield(asked)
+
+    def _answered(self, asked: "asyncio.Future[Listing]") -> None:
+        self._asked.discard(asked)
+        if not asked.cancelled():
+            asked.exception()  # seen, also where nobody waits for it any more
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        if self._asked:
+            await asyncio.wait(set(self._asked), timeout=FINISH_S)
+        await self.web.close()
 
     async def builders(self) -> dict[str, Builder]:
         """All builders by name; their numbers are not in the order of the master's config. Raises as a read."""

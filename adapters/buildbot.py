@@ -84,7 +84,7 @@ class Pipeline:
 
     async def close(self) -> None:
         """Give the connections back."""
-        await self.master.web.close()
+        await self.master.close()
 
     async def watch(self) -> AsyncIterator[Fact | Wait]:
         """Changes and runs as they stand, then live; everything is listed again from time to time. Raises as a read."""

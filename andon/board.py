@@ -10,6 +10,7 @@ import msgspec
 
 from andon.clock import Time
 from andon.events import (
+    KINDS,
     ActAsked,
     ActStepped,
     ChangesSeen,
@@ -45,8 +46,9 @@ from andon.model import (
 
 V = TypeVar("V")
 
-FORMAT = "1"
-"""Of a checkpoint; a new number whenever a board of this version differs from one folded by the last."""
+FORMAT = " ".join(("1", *KINDS))
+"""Of a checkpoint: a new number whenever a board of this version differs from one folded by the last, and the kinds that
+were folded into it; a version that knows others folds from the start."""
 
 CHANGES, RUNS, DEPLOYMENTS, ACTS, HOLDS = 200, 120, 60, 60, 20
 """How many of each a line keeps; acts and holds beside those that are still open."""
@@ -218,10 +220,14 @@ def _prefixed(one: str, other: str) -> bool:
 
 def _changes(line: Line, event: ChangesSeen) -> Line:
     known = {change.id for change in line.changes}
-    fresh = tuple(change for change in event.changes if change.id not in known)
-    if not fresh:
-        return line
-    return msgspec.structs.replace(line, changes=(*line.changes, *fresh)[-CHANGES:])
+    last = max((index for index, change in enumerate(event.changes) if change.id in known), default=-1)
+    older: dict[ChangeId, Change] = {}  # listed before one that is known: it fell off the end, or came in late
+    newer: dict[ChangeId, Change] = {}
+    for index, change in enumerate(event.changes):
+        if change.id not in known:
+            (older if index < last else newer).setdefault(change.id, change)
+    changes = (*older.values(), *line.changes, *newer.values())[-CHANGES:]
+    return line if changes == line.changes else msgspec.structs.replace(line, changes=changes)
 
 
 def _run(line: Line, event: RunSeen) -> Line:
@@ -299,7 +305,7 @@ def _changed(holds: tuple[Hold, ...], id_: HoldId, **values: object) -> tuple[Ho
 
 
 def _with_holds(line: Line, holds: tuple[Hold, ...]) -> Line:
-    lifted = [hold for hold in holds if not hold.open]
+    lifted = sorted((hold for hold in holds if not hold.open), key=lambda hold: hold.lifted_at or 0.0)
     gone = {hold.id for hold in lifted[: max(0, len(lifted) - HOLDS)]}
     return msgspec.structs.replace(line, holds=tuple(hold for hold in holds if hold.id not in gone))
 
@@ -329,8 +335,8 @@ def stepped(act: Act, event: ActStepped) -> Act:
 
 
 def _with_acts(line: Line, acts: dict[ActId, Act]) -> Line:
-    settled = [act.id for act in acts.values() if act.settled]
-    gone = set(settled[: max(0, len(settled) - ACTS)])
+    settled = sorted((act for act in acts.values() if act.settled), key=lambda act: act.settled_at or 0.0)
+    gone = {act.id for act in settled[: max(0, len(settled) - ACTS)]}
     return msgspec.structs.replace(line, acts={id_: act for id_, act in acts.items() if id_ not in gone})
 
 

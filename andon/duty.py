@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from andon import feed
+from andon.acts import NotDone
 from andon.clock import Clock, Time
 from andon.config import Config, Entry, LineConfig
 from andon.cord import Cord, pulse_key
@@ -15,7 +16,7 @@ from andon.events import ChangesSeen, DeploymentSeen, Event, RunSeen, SourceSeen
 from andon.immune.watcher import Watcher
 from andon.keeper import Keeper
 from andon.model import Deployment, Metric, Run
-from andon.ports import Changes, Denied, Fact, Garbled, Halting, LedgerUnusable, Metrics, Pulse, Unreachable
+from andon.ports import READ_LIMIT_S, Changes, Fact, Halting, LedgerUnusable, Metrics, Pulse, Source
 from andon.ship import Shipper
 from andon.stations import Stations
 
@@ -50,6 +51,9 @@ class Duty:
         self.watcher = Watcher(config, stations, keeper, clock, cord, shipper, self.skew_s)
         self._tasks: list[asyncio.Task[None]] = []
         self._pulsed: dict[str, Time] = {}
+        self._parts: dict[tuple[str, str], dict[str, tuple[SourceWord, str]]] = {}
+        self._saying = asyncio.Lock()
+        self._compared = asyncio.Event()
 
     def start(self) -> None:
         """Begin all tasks."""
@@ -77,7 +81,7 @@ class Duty:
         """What is wrong with the clocks; empty: nothing."""
         off = {name: seconds for name, seconds in self.skew_s.items() if abs(seconds) > SKEW_WARN_S}
         return ", ".join(
-            f"{name}' clock is {abs(seconds):.0f} s {'ahead' if seconds > 0 else 'behind'}"
+            f"the clock of {name} is {abs(seconds):.0f} s {'ahead' if seconds > 0 else 'behind'}"
             for name, seconds in off.items()
         )
 
@@ -121,8 +125,10 @@ class Duty:
             if event is not None:
                 await self.keeper.commit(event)
 
+        part = "deploy" if entry is line.deploy else "ci"
+
         async def on_state(word: SourceWord, words: str) -> None:
-            await self.source_state(line.name, entry.source, word, words)
+            await self.source_state(line.name, entry.source, f"{part} {entry.target}", word, words)
 
         await feed.follow(watch, self.clock, entry.every_s, on_fact, on_state)
 
@@ -140,17 +146,18 @@ class Duty:
             return None
         return DeploymentSeen(line=line, at=fact.at or now, source=source, deployment=fact)
 
-    async def source_state(self, line: str, source: str, word: SourceWord, words: str) -> None:
-        """Note a sign of life; say *gone* once and *back* once."""
-        now = self.clock.now()
-        known = self.keeper.board.line(line).sources.get(source)
-        if (known.state if known else "") != word or (word != "ok" and known is not None and known.words != words):
-            await self.keeper.commit(SourceSeen(line=line, at=now, source=source, state=word, words=words))
+    async def source_state(self, line: str, source: str, part: str, word: SourceWord, words: str) -> None:
+        """Note a sign of life of one use of a source; say *gone* once and *back* once, when all its uses are back."""
+        parts = self._parts.setdefault((line, source), {})
+        parts[part] = (word, words)
+        async with self._saying:
+            word, words = next((said for said in parts.values() if said[0] != "ok"), ("ok", ""))
+            now, known = self.clock.now(), self.keeper.board.line(line).sources.get(source)
+            if (known.state if known else "") != word or (word != "ok" and known is not None and known.words != words):
+                await self.keeper.commit(SourceSeen(line=line, at=now, source=source, state=word, words=words))
         key = f"source:{line}/{source}"
-        if word == "ok" and now - self._pulsed.get(key, 0.0) < self.clock.real(PULSE_EVERY_S):
-            return
-        self._pulsed[key] = now
-        if word == "ok":
+        if word == "ok" and now - self._pulsed.get(key, 0.0) >= self.clock.real(PULSE_EVERY_S):
+            self._pulsed[key] = now
             await self.keeper.pulse(Pulse(key, now, word, words))
 
     def _watch_halted(self, line: LineConfig, entry: Entry) -> Callable[[], Coroutine[Any, Any, None]]:
@@ -167,14 +174,19 @@ class Duty:
 
     async def _read_halted(self, line: LineConfig, entry: Entry, halting: Halting, patience: feed.Patience) -> float:
         """One read of a halting target; returns the seconds until the next."""
+        part = f"halted {entry.target}"
         try:
             found = await halting.halted()
-        except (Unreachable, Denied, Garbled) as error:
+        except Exception as error:  # noqa: BLE001 - whatever an adapter does is told of its source, and tried again
             word, words = feed.told(error)
-            await self.source_state(line.name, entry.source, word, words)
-            return patience.next(error)
+            await self.source_state(line.name, entry.source, part, word, words)
+            return self.clock.real(patience.next(error))
         patience.reset()
-        odd = await self.cord.reconcile(line.name, entry.target, found)
+        await self.source_state(line.name, entry.source, part, "ok", "")
+        try:
+            odd = await self.cord.reconcile(line.name, entry.target, found)
+        except NotDone as error:
+            odd = str(error)
         await self.keeper.pulse(Pulse(pulse_key(entry.target), self.clock.now(), "ok", odd))
         return entry.every_s
 
@@ -202,19 +214,19 @@ class Duty:
         start = next_bucket([row.at for row in kept], first, end, every, now)
         wait = max(self.clock.real(0.5), (end + every + metric.lag) - now)
         if start >= end:
-            await self.source_state(line.name, metric.source, "ok", "")
             return wait
+        part = f"metric {metric.name}"
         try:
             found = await source.samples(metric, start, end, every)
-        except (Unreachable, Denied, Garbled) as error:
+        except Exception as error:  # noqa: BLE001 - whatever an adapter does is told of its source, and tried again
             word, words = feed.told(error)
             self.watcher.gone[(line.name, metric.name)] = words
-            await self.source_state(line.name, metric.source, word, words)
-            return min(patience.next(error), every)
+            await self.source_state(line.name, metric.source, part, word, words)
+            return min(self.clock.real(patience.next(error)), every)
         patience.reset()
         missing = found.words or f"no data: {found.state}" if found.state in ("empty", "stale") else ""
         self.watcher.gone[(line.name, metric.name)] = missing
-        await self.source_state(line.name, metric.source, "ok", "")
+        await self.source_state(line.name, metric.source, part, "ok", "")
         fresh = [row for row in found.rows if start <= row.at < end]
         if fresh:
             forget = now - KEEP_S
@@ -223,6 +235,7 @@ class Duty:
 
     def _judge(self, line: LineConfig) -> Callable[[], Coroutine[Any, Any, None]]:
         async def work() -> None:
+            await self._compared.wait()  # a clock that is off turns automatic action off, so it is looked at first
             await self.watcher.run(line)
 
         return work
@@ -230,22 +243,23 @@ class Duty:
     # ---- clocks
 
     async def _compare_clocks(self) -> None:
-        seen: set[str] = set()
-        for _, name, source in self.stations.every():
-            if name in seen:
-                continue
-            seen.add(name)
-            try:
+        sources = {name: source for _, name, source in self.stations.every()}
+        await asyncio.gather(*(self._compare(name, source) for name, source in sources.items()))
+        self._compared.set()
+        await self.clock.sleep(self.clock.real(SKEW_EVERY_S))
+
+    async def _compare(self, name: str, source: Source) -> None:
+        try:
+            async with asyncio.timeout(READ_LIMIT_S):
                 before = self.clock.now()
                 identity = await source.whoami()
                 after = self.clock.now()
-            except (Unreachable, Denied, Garbled):
-                continue  # the feed of that source says so, with its age
-            if identity.clock is not None:
-                # An answer that took long says little of the other clock: half its time is the doubt.
-                skew = identity.clock - (before + after) / 2
-                self.skew_s[name] = skew if abs(skew) > (after - before) / 2 + 1.0 else 0.0
-        await self.clock.sleep(SKEW_EVERY_S)
+        except Exception:  # noqa: BLE001 - the feed of that source says what is wrong, with its age
+            return
+        if identity.clock is not None:
+            # An answer that took long says little of the other clock: half its time is the doubt.
+            skew = identity.clock - (before + after) / 2
+            self.skew_s[name] = skew if abs(skew) > (after - before) / 2 + 1.0 else 0.0
 
 
 def next_bucket(kept: list[Time], first: Time, end: Time, every: float, now: Time) -> Time:

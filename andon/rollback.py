@@ -50,21 +50,23 @@ def to_version(line: Line, version: str, now: Time) -> Target | Nothing:
     current = line.current
     if current is None:
         return Nothing("nothing was deployed yet")
-    if _same(current.version, version):
-        return Nothing(f"{short(current.version)} already runs")
     candidates, blocked = _candidates(line, current, faulty_too=True)
-    for candidate in candidates:
-        if _same(candidate.version, version):
-            if _is_faulty(line, candidate):
-                return Nothing(f"{short(candidate.version)} is marked faulty; mark it good first if it is")
-            return Target(current, candidate, "success", f"named; live {age(now - candidate.at)} ago")
-    return Nothing(blocked or f"{version} never ran here, as far as is known")
+    named = _named([current, *candidates], version)
+    if len({item.version for item in named}) > 1:
+        return Nothing(f"{version} fits {' and '.join(short(item.version) for item in named[:2])}: write more of it")
+    if not named:
+        return Nothing(blocked or f"{version} never ran here, as far as is known")
+    found = named[0]
+    if found is current:
+        return Nothing(f"{short(current.version)} already runs")
+    if _is_faulty(line, found):
+        return Nothing(f"{short(found.version)} is marked faulty; mark it good first if it is")
+    return Target(current, found, "success", f"named; live {age(now - found.at)} ago")
 
 
 def short(version: str) -> str:
     """A version for a list: the first 4 signs of a hash, a tag of up to 8 signs in full."""
-    is_hash = len(version) >= 7 and all(char in "0123456789abcdef" for char in version)
-    return version[:4] if is_hash else version[:8]
+    return version[:4] if _is_hash(version) else version[:8]
 
 
 def _candidates(line: Line, current: Deployment, *, faulty_too: bool = False) -> tuple[list[Deployment], str]:
@@ -101,18 +103,33 @@ def _fits(line: Line, deployment: Deployment, wanted: str, now: Time) -> tuple[B
     """Whether a candidate is trusted on the wanted ground, and the words for it."""
     mark = line.marks.get(deployment.id)
     watch = line.watches.get(deployment.id)
-    word = watch.verdict.word if watch and watch.ended and watch.verdict else ""
+    verdict = watch.verdict if watch else None
+    word = verdict.word if watch and verdict and (watch.ended or verdict.word == "regressed") else ""
     ran = age(now - deployment.at)
+    if wanted == "healthy" and mark is not None and mark.mark == "good":
+        return "good", f"marked good by {mark.who}"
+    if word == "regressed":
+        return None  # whatever the vendor says of it
     if wanted == "healthy":
-        if mark is not None and mark.mark == "good":
-            return "good", f"marked good by {mark.who}"
         return ("healthy", f"healthy {ran}") if word == "healthy" else None
     if wanted == "vendor":
         return ("vendor", "vendor says ok") if deployment.verified else None
     if wanted == "unjudged":
-        return ("unjudged", f"{word} {ran}") if word and word != "regressed" else None
-    return ("success", f"ran {ran}, never judged") if word != "regressed" else None
+        return ("unjudged", f"{word} {ran}") if word else None
+    return "success", f"ran {ran}, never judged"
 
 
-def _same(one: str, other: str) -> bool:
-    return one == other or (min(len(one), len(other)) >= 4 and (one.startswith(other) or other.startswith(one)))
+def _named(deployments: list[Deployment], version: str) -> list[Deployment]:
+    """Those that a person can mean: of exactly that version, else of versions that begin so, or of a hash cut short."""
+    exact = [item for item in deployments if item.version == version]
+    if exact or len(version) < 4:
+        return exact
+    return [
+        item
+        for item in deployments
+        if item.version.startswith(version) or (_is_hash(item.version) and version.startswith(item.version))
+    ]
+
+
+def _is_hash(version: str) -> bool:
+    return len(version) >= 7 and all(char in "0123456789abcdef" for char in version)

@@ -1,16 +1,28 @@
 """Secrets by reference, opened at the moment of use and never shown.
 
-A config holds `env:NAME`, `file:PATH`, `keyring:SERVICE/USER` or `command:PROGRAM ARG …`, never the secret itself.
+A config holds `env:NAME`, `file:PATH`, `keyring:SERVICE/USER` or `command:PROGRAM ARG …`, never the secret itself. What
+goes wrong is told without what was read and without what a program was called with: no error is chained to one that
+holds them. Nothing here waits longer than `LIMIT_S`.
 """
 
+import contextlib
 import os
+import re
+import selectors
 import shlex
+import signal
 import stat
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 SCHEMES = ("env", "file", "keyring", "command")
-COMMAND_LIMIT_S = 10.0
+LIMIT_S = 10.0
+"""How long a keyring or a program may take."""
+LIMIT_BYTES = 64 * 1024
+"""What is larger is no secret, but the wrong file."""
+_HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class SecretError(Exception):
@@ -18,24 +30,32 @@ class SecretError(Exception):
 
 
 class Secret:
-    """A reference to a secret. Printing it, comparing it or pickling it never opens it."""
+    """A reference to a secret. Printing it, comparing it or copying it never opens it."""
 
     __slots__ = ("reference",)
 
     def __init__(self, reference: str) -> None:
+        """Raises SecretError for what is no reference, or one that depends on the current folder."""
         scheme, _, rest = reference.partition(":")
-        if scheme not in SCHEMES or not rest:
+        if scheme not in SCHEMES or not rest.strip():
             raise SecretError(
                 "a secret is given by reference: env:NAME, file:PATH, keyring:SERVICE/USER or command:PROGRAM; "
                 "not by its value"
             )
+        if _HIDDEN.search(rest):
+            raise SecretError(f"{scheme}: a control character stands in the reference")
+        if scheme == "keyring" and not all(rest.rpartition("/")):
+            raise SecretError(f"{reference}: a service and a user are expected: keyring:SERVICE/USER")
+        path = rest if scheme == "file" else _argv(rest)[0] if scheme == "command" else ""
+        if path and path[0] not in "/~" and ("/" in path or scheme == "file"):
+            raise SecretError(f"{scheme}:{path}: write the whole path, beginning with / or ~")
         self.reference = reference
 
     def __repr__(self) -> str:
         return f"Secret({self.reference.partition(':')[0]}:***)"
 
     def __reduce__(self) -> tuple[object, ...]:
-        raise TypeError("a secret is not pickled")
+        raise TypeError("a secret is not copied and not pickled")
 
     def open(self) -> str:
         """The secret itself. Read anew each time, so that a changed one is found. Raises SecretError."""
@@ -43,15 +63,15 @@ class Secret:
         opened = {"env": _env, "file": _file, "keyring": _keyring, "command": _command}[scheme](rest)
         if not opened:
             raise SecretError(f"{self.where}: it is empty")
-        if any(ord(char) < 0x20 or ord(char) == 0x7F for char in opened):
-            raise SecretError(f"{self.where}: it holds a control character")
+        if _HIDDEN.search(opened):
+            raise SecretError(f"{self.where}: it holds a control character, or is not text")
         return opened
 
     @property
     def where(self) -> str:
         """The reference in words that may be shown; the arguments of a command may not."""
         scheme, _, rest = self.reference.partition(":")
-        return f"command:{shlex.split(rest)[0]} …" if scheme == "command" else self.reference
+        return f"command:{_argv(rest)[0]} …" if scheme == "command" else self.reference
 
 
 def _env(name: str) -> str:
@@ -62,51 +82,138 @@ def _env(name: str) -> str:
 
 
 def _file(name: str) -> str:
-    path = Path(name).expanduser()
+    path = _expanded(name, f"file:{name}")
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # A symbolic link could lead to what another one may read; a pipe would keep us waiting.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise SecretError(f"file:{name}: {error.strerror}") from error
-    with os.fdopen(descriptor, encoding="utf-8") as handle:
-        status = os.fstat(handle.fileno())
+        words = "a symbolic link; name the file itself" if path.is_symlink() else error.strerror
+        raise SecretError(f"file:{name}: {words}") from None
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise SecretError(f"file:{name}: not a plain file")
-        if status.st_mode & 0o077:
-            raise SecretError(f"file:{name}: others can read it; chmod 600 {name}")
         if status.st_uid not in (os.getuid(), 0):
             raise SecretError(f"file:{name}: it belongs to somebody else")
-        try:
-            return handle.read(65536).strip()
-        except UnicodeDecodeError as error:
-            raise SecretError(f"file:{name}: not a text file") from error
+        if status.st_mode & 0o077:
+            raise SecretError(f"file:{name}: others can read it; chmod 600 {name}")
+        return _text(os.read(descriptor, LIMIT_BYTES + 1), f"file:{name}")
+    except OSError as error:
+        raise SecretError(f"file:{name}: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
 
 
 def _keyring(name: str) -> str:
-    service, _, user = name.partition("/")
+    """What the keyring holds. In a thread of its own: it may ask a person, or a bus that does not answer."""
+    service, _, user = name.rpartition("/")
     try:
         import keyring
-        import keyring.errors
-    except ImportError as error:
-        raise SecretError(f"keyring:{name}: install andon[keyring] for this") from error
-    try:
-        value = keyring.get_password(service, user)
-    except keyring.errors.KeyringError as error:
-        raise SecretError(f"keyring:{name}: the keyring does not open: {error}") from error
-    if value is None:
+    except ImportError:
+        raise SecretError(f"keyring:{name}: install andon[keyring] for this") from None
+    found: list[str | None] = []
+    failed: list[str] = []
+
+    def ask() -> None:
+        try:
+            found.append(keyring.get_password(service, user))
+        except Exception as error:  # noqa: BLE001 - a backend raises what it likes, and its words may hold the secret
+            failed.append(type(error).__name__)
+
+    asking = threading.Thread(target=ask, name="keyring", daemon=True)
+    asking.start()
+    asking.join(LIMIT_S)
+    if failed:
+        raise SecretError(f"keyring:{name}: the keyring does not open ({failed[0]}); unlock it, or use file: or env:")
+    if not found:
+        raise SecretError(f"keyring:{name}: no answer in {LIMIT_S:g} s; unlock it, or use file: or env:")
+    if found[0] is None:
         raise SecretError(f"keyring:{name}: the keyring holds no such entry")
-    return str(value)
+    return str(found[0])
 
 
 def _command(line: str) -> str:
-    argv = shlex.split(line)
+    """What a program prints. Started without a shell, in a session of its own that is ended with it."""
+    argv = _argv(line)
+    where = f"command:{argv[0]}"
+    argv[0] = str(_expanded(argv[0], where)) if "/" in argv[0] else argv[0]
     try:
-        done = subprocess.run(argv, capture_output=True, timeout=COMMAND_LIMIT_S, check=False, stdin=subprocess.DEVNULL)
-    except FileNotFoundError as error:
-        raise SecretError(f"command:{argv[0]}: no such program") from error
-    except subprocess.TimeoutExpired as error:
-        raise SecretError(f"command:{argv[0]}: no answer in {COMMAND_LIMIT_S:.0f} s") from error
+        program = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # what it complains of may hold the secret
+            start_new_session=True,
+        )
+    except FileNotFoundError:
+        raise SecretError(f"{where}: no such program") from None
     except OSError as error:
-        raise SecretError(f"command:{argv[0]}: {error.strerror}") from error
-    if done.returncode != 0:
-        raise SecretError(f"command:{argv[0]}: ended with {done.returncode}")
-    return done.stdout.decode("utf-8", "replace").strip()
+        raise SecretError(f"{where}: {error.strerror}") from None
+    with program:
+        try:
+            printed, ended = _printed(program)
+        finally:
+            if program.returncode is None:
+                _kill(program)
+    if not ended:
+        raise SecretError(f"{where}: no answer in {LIMIT_S:g} s")
+    if len(printed) <= LIMIT_BYTES and program.returncode != 0:
+        how = f"signal {-program.returncode}" if program.returncode < 0 else str(program.returncode)
+        raise SecretError(f"{where}: ended with {how}")
+    return _text(printed, where)
+
+
+def _printed(program: "subprocess.Popen[bytes]") -> tuple[bytes, bool]:
+    """What it printed, a little more than the limit at most; whether it came to its end, or past the limit, in time."""
+    assert program.stdout is not None
+    end = time.monotonic() + LIMIT_S
+    printed = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(program.stdout, selectors.EVENT_READ)
+        while len(printed) <= LIMIT_BYTES:
+            if not selector.select(max(0.0, end - time.monotonic())):
+                return printed, False
+            part = os.read(program.stdout.fileno(), LIMIT_BYTES)
+            if not part:
+                break
+            printed += part
+    try:
+        if len(printed) <= LIMIT_BYTES:
+            program.wait(max(0.0, end - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return printed, False
+    return printed, True
+
+
+def _kill(program: "subprocess.Popen[bytes]") -> None:
+    """End it, and all that it started in its session; it was not waited for yet, so its number is still its own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(program.pid, signal.SIGKILL)
+
+
+def _argv(line: str) -> list[str]:
+    """Program and arguments. Raises SecretError, without them: an argument may be a secret."""
+    try:
+        argv = shlex.split(line)
+    except ValueError:
+        raise SecretError("command: a quotation mark is not closed") from None
+    if not argv or not argv[0]:
+        raise SecretError("command: a program is expected")
+    return argv
+
+
+def _expanded(name: str, where: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise SecretError(f"{where}: there is no such home folder") from None
+
+
+def _text(content: bytes, where: str) -> str:
+    """The content without blanks around it. Raises SecretError for what is too large, or no text."""
+    if len(content) > LIMIT_BYTES:
+        raise SecretError(f"{where}: larger than {LIMIT_BYTES // 1024} KiB: this is no secret")
+    try:
+        return content.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        raise SecretError(f"{where}: not text") from None

@@ -83,6 +83,8 @@ class Shipper:
     async def _must_have_passed(self, line: str, version: str) -> None:
         """Raise NotDone unless every CI of the line says that the tests passed for exactly this change."""
         change = self.store.board.line(line).change(version)
+        if not self.lines[line].ci:
+            raise NotDone(f"{line} has no CI that could say whether the tests of {rollback.short(version)} passed")
         for entry in self.lines[line].ci:
             ci = self.door.targets.ci(line, entry.target)
             if ci is None:

@@ -1,32 +1,43 @@
-"""A strict reader of YAML: no duplicate keys, no merge keys, no alias bombs, no surprising types, a place for every error.
+"""A strict reader of YAML: no duplicate keys, no merge keys, no alias bombs, no tags, no surprising types, a place for
+every error.
 
 Plain scalars are read as people mean them: `true` and `false` are the only booleans, a number is written in decimal, and
 everything else (`no`, `1:30`, `010`, `2026-01-01`) is the text it is.
 """
 
+import math
 import re
 from typing import Any
 
 import yaml
+
+from andon.text import LINE_LIMIT, clean
 
 LIMIT_BYTES = 1 << 20
 LIMIT_DEPTH = 32
 LIMIT_NODES = 20_000
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
 _FLOAT = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?\Z")
+_NOT_YAML = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+"""What YAML does not allow to stand in a file, whatever it is written in."""
+_HIDDEN = re.compile(r"[^\t\n\x20-\x7e\xa0-\U0010ffff]")
+"""What an escape sequence in quotes could bring in: no name, path, query or argument has a use for it."""
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Path = tuple[str | int, ...]
 
 
 class FileError(Exception):
-    """Something in a file is wrong: where, what, and what to do about it."""
+    """Something in a file is wrong: where, what, and what to do about it, in one line that can be shown.
+
+    Without a file it is the command line or the place to look at that is wrong.
+    """
 
     def __init__(self, file: str, place: tuple[int, int] | None, path: Path, words: str) -> None:
         self.file, self.place, self.path, self.words = file, place, path, words
         where = file + (f":{place[0]}:{place[1]}" if place else "")
-        named = f"{shown(path)}: " if path else ""
-        super().__init__(f"{where}: {named}{words}")
+        parts = (where, shown(path), words)
+        super().__init__(clean(": ".join(part for part in parts if part), LINE_LIMIT))
 
 
 def shown(path: Path) -> str:
@@ -42,37 +53,59 @@ class Document:
 
     def __init__(self, file: str, content: bytes) -> None:
         self.file = file
-        self._places: dict[Path, tuple[int, int]] = {}
+        self._places: dict[Path, tuple[int, int]] = {(): (1, 1)}
         self._nodes = 0
         if len(content) > LIMIT_BYTES:
             raise FileError(file, None, (), f"larger than {LIMIT_BYTES >> 20} MiB")
         try:
-            node = yaml.compose(content.decode("utf-8"), Loader=_LOADER)
+            text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise FileError(file, None, (), f"not UTF-8: {error.reason} at byte {error.start}") from error
+            before = content[: error.start].decode("utf-8")
+            raise FileError(file, _place_after(before), (), f"not UTF-8: {error.reason}") from error
+        if (found := _NOT_YAML.search(text)) is not None:
+            raise FileError(file, _place_after(text[: found.start()]), (), "a control character stands here")
+        try:
+            self._check(text)
+            node = yaml.compose(text, Loader=_LOADER)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            place = (mark.line + 1, mark.column + 1) if mark else None
-            raise FileError(file, place, (), error.problem or "not YAML") from error
-        except yaml.YAMLError as error:
-            raise FileError(file, None, (), f"not YAML: {str(error).splitlines()[0]}") from error
-        except RecursionError as error:
-            raise FileError(file, None, (), f"nested deeper than {LIMIT_DEPTH} levels") from error
+            words = ", ".join(part for part in (error.context, error.problem) if part)
+            raise FileError(file, _place(mark) if mark else None, (), words or "not YAML") from error
         self.data: Any = self._read(node, (), 0) if node is not None else None
+
+    def _check(self, text: str) -> None:
+        """Refuse tags and deep nesting before anything is built: composing recurses in C, without a limit."""
+        depth = nodes = 0
+        for event in yaml.parse(text, Loader=_LOADER):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            nodes += isinstance(event, yaml.NodeEvent)
+            place = _place(event.start_mark) if event.start_mark else None
+            if depth > LIMIT_DEPTH:
+                raise FileError(self.file, place, (), f"nested deeper than {LIMIT_DEPTH} levels")
+            if nodes > LIMIT_NODES:
+                raise FileError(self.file, place, (), f"more than {LIMIT_NODES:,} values")
+            tag = getattr(event, "tag", None)
+            if tag not in (None, "tag:yaml.org,2002:str"):
+                raise FileError(self.file, place, (), f"tags are not read: {tag}")
+            if isinstance(event, yaml.ScalarEvent) and _HIDDEN.search(event.value):
+                raise FileError(self.file, place, (), "a control character is written here")
 
     def error(self, path: Path, words: str) -> FileError:
         """An error at `path`, or at the nearest place above it."""
-        known = path
-        while known and known not in self._places:
-            known = known[:-1]
-        return FileError(self.file, self._places.get(known), path, words)
+        return FileError(self.file, self.place(path), path, words)
+
+    def place(self, path: Path) -> tuple[int, int]:
+        """Line and column of `path`, or of the nearest above it."""
+        while path and path not in self._places:
+            path = path[:-1]
+        return self._places[path]
 
     def _read(self, node: yaml.Node, path: Path, depth: int) -> Any:
-        place = (node.start_mark.line + 1, node.start_mark.column + 1)
-        self._places.setdefault(path, place)
+        place = _place(node.start_mark)
+        self._places.setdefault(path, place)  # of a value; that of its key is more useful, and stands there already
         self._nodes += 1
         if self._nodes > LIMIT_NODES:
-            raise FileError(self.file, place, (), "more than 20,000 values; aliases repeat too much")
+            raise FileError(self.file, place, (), f"more than {LIMIT_NODES:,} values; aliases repeat too much")
         if depth > LIMIT_DEPTH:
             raise FileError(self.file, place, (), f"nested deeper than {LIMIT_DEPTH} levels")
         if isinstance(node, yaml.MappingNode):
@@ -84,7 +117,7 @@ class Document:
     def _mapping(self, node: yaml.MappingNode, path: Path, depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            place = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            place = _place(key_node.start_mark)
             if not isinstance(key_node, yaml.ScalarNode):
                 raise FileError(self.file, place, path, "a key must be plain text")
             key = str(key_node.value)
@@ -98,8 +131,6 @@ class Document:
 
     def _scalar(self, node: yaml.Node, path: Path) -> Any:
         text = str(node.value)
-        if not str(node.tag).startswith("tag:yaml.org,2002:"):
-            raise self.error(path, f"the tag {node.tag} is not read")
         if node.tag == "tag:yaml.org,2002:str" or getattr(node, "style", None) in ("'", '"', "|", ">"):
             return text
         if node.tag == "tag:yaml.org,2002:null":
@@ -108,6 +139,16 @@ class Document:
             return text == "true"
         if _INT.match(text):
             return int(text) if len(text) < 19 else text
-        if _FLOAT.match(text):
+        if _FLOAT.match(text) and math.isfinite(float(text)):
             return float(text)
         return text
+
+
+def _place(mark: Any) -> tuple[int, int]:
+    """Line and column as people count them."""
+    return mark.line + 1, mark.column + 1
+
+
+def _place_after(before: str) -> tuple[int, int]:
+    """Line and column of what stands after this text."""
+    return before.count("\n") + 1, len(before) - before.rfind("\n")

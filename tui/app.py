@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from rich.console import RenderableType
 from textual.app import SystemCommand
@@ -16,17 +16,18 @@ import themes
 from andon.board import Board
 from andon.clock import Clock
 from andon.config import Config
-from andon.events import ActStepped, Event, MarkWord
+from andon.events import ActStepped, Event
 from andon.keeper import Keeper
+from tui.arming import Arming
 from tui.commands import BY_ID, COMMANDS
 from tui.doing import Doing
+from tui.engine import Engine
 from tui.leaving_words import left_undone
-from tui.moment import Moment, View
-from tui.panels.danger import data_age, data_at, grace_s, rollback_words
+from tui.moment import Moment, signature
+from tui.panels.danger import data_age, grace_s
 from tui.panels.facts import stop_word
 from tui.panels.looks import Painter, few_colours, here
 from tui.panels.panel import Panel
-from tui.panels.words import short
 from tui.screens.floor import FloorScreen
 from tui.screens.frame import RoomScreen
 from tui.screens.line import LineScreen
@@ -41,42 +42,6 @@ SETTLED_MS = 0.3
 """A target that is on the screen for less than so many seconds is read again before the rollback."""
 OLD_S = 1e6
 """An age that makes the engine read first."""
-
-
-class Engine(Protocol):
-    """What the room needs of the engine; every method returns at once. See `andon.engine.Engine`."""
-
-    view: View
-    who: str
-    read_only: bool
-
-    @property
-    def busy(self) -> bool:
-        """Whether an act asked here is on its way and not yet answered."""
-
-    def pull(self, line: str, why: str = "", age_s: float = 0.0) -> "Future[Any]":
-        """Stop a line."""
-
-    def rollback(self, line: str, expected: str = "", grace_s: float = 0.0, age_s: float = 0.0) -> "Future[Any]":
-        """Stop a line and return to an earlier version."""
-
-    def withdraw(self, line: str, act_id: str) -> "Future[bool]":
-        """Take a rollback back within its grace."""
-
-    def resume(self, line: str, why: str, hold: str = "", *, all_: bool = False) -> "Future[Any]":
-        """Lift a hold."""
-
-    def take(self, line: str, hold: str) -> "Future[Any]":
-        """Say that we have it."""
-
-    def mark(self, line: str, deployment: str, mark: MarkWord, why: str) -> "Future[Any]":
-        """Say what a deployment is."""
-
-    def resolve(self, line: str, act_id: str, happened: bool) -> "Future[bool]":
-        """Say what a person saw of an act whose outcome is not known."""
-
-    def stop(self, deadline_s: float = 20.0) -> None:
-        """End; waits at most so long."""
 
 
 class Room(GatedApp[None]):
@@ -115,9 +80,9 @@ class Room(GatedApp[None]):
         looks = here(sixteen=found.ansi)
         if not looks.colour:
             found = themes.load("sixteen")  # the terminal's own ground: no colour is sent
-        super().__init__(
-            Danger(self._stop, self._roll_back), log_path=log_path, ansi_color=True if found.ansi else None
-        )
+        danger = Danger(self._stop, self._roll_back)
+        super().__init__(danger, log_path=log_path, ansi_color=True if found.ansi else None)
+        self.arming = Arming(danger)
         self.register_theme(themes.to_textual(found))
         self.theme = found.name
         self.config = config
@@ -136,8 +101,6 @@ class Room(GatedApp[None]):
         self.question = ""
         self._question_at = 0.0
         self._told_holds: set[str] | None = None
-        self._pending: tuple[str, Armed | None, str] = ("", None, "nothing is shown yet")
-        self._in_flight = self._pending
         self._last_key: object = None
         keeper.listen(self._heard)
 
@@ -170,7 +133,7 @@ class Room(GatedApp[None]):
         if front is None or not self._running:
             return
         moment = self._look(front)
-        key = (_signature(moment), front, self.screen, front.size, self.question, self.by_trouble, _own(front))
+        key = (signature(moment), front, self.screen, front.size, self.question, self.by_trouble, _own(front))
         if key == self._last_key:
             return
         self._last_key = key
@@ -178,7 +141,7 @@ class Room(GatedApp[None]):
         self._announce(moment)
         front.key_row.question = self.question
         front.show(moment)
-        self._arm(moment, front)
+        self.arming.drawn(moment, front)
 
     def redraw(self) -> None:
         """Draw everything again."""
@@ -237,54 +200,15 @@ class Room(GatedApp[None]):
 
     # ---- danger keys: what the input thread may do, published for the frame that shows it
 
-    def _arm(self, moment: Moment, front: RoomScreen) -> None:
-        """What the danger keys would do, once this frame is seen."""
-        words = rollback_words(moment)
-        before = self._pending[1]
-        armed: Armed | None = None
-        why = f"F4: {words.text}"
-        if words.target is not None and front.sees_target:
-            found = words.target
-            painted = time.time()
-            if before and (before.line, before.expected, before.target) == (
-                moment.line,
-                found.current.id,
-                found.to.version,
-            ):
-                painted = before.painted_at
-            armed = Armed(
-                line=moment.line,
-                environment=moment.config.lines[moment.line].environment,
-                expected=found.current.id,
-                target=found.to.version,
-                version_shown=short(found.current.version),
-                data_at=data_at(moment, moment.line),
-                painted_at=painted,
-                words=words.text,
-            )
-        elif words.target is not None:
-            why = "F4: its target is not on the screen; make the window wider"
-        same = (
-            self._pending[0] == moment.line and before is not None and armed is not None and before.words == armed.words
-        )
-        self._pending = (moment.line, armed, why)
-        if armed is None and self.danger is not None:
-            self.danger.armed, self.danger.why_not = None, why
-        if same and self._in_flight[0] == moment.line and self._in_flight[1] is not None:
-            self._in_flight = self._pending  # the row is on the screen already, word for word
-            self.frame_shown()
-
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
         """Paint; what this frame shows is what the keys will do."""
         if not self._holding and renderable is not None:
-            self._in_flight = self._pending
+            self.arming.handed()
         super()._display(screen, renderable)
 
     def frame_shown(self) -> None:
         """The frame has left for the terminal: its danger row is true now."""
-        danger = self.danger
-        if danger is not None:
-            danger.stop_line, danger.armed, danger.why_not = self._in_flight
+        self.arming.seen()
 
     def _stop(self, line: str) -> None:
         """F9, in the input thread."""
@@ -393,7 +317,7 @@ class Room(GatedApp[None]):
         """Which lines are shown, and in which order."""
         names = [name for name in self.config.lines if self.find.lower() in name]
         if self.by_trouble and self.moment is not None:
-            from tui.panels.facts import troubles
+            from tui.panels.troubles import troubles
 
             worst = list(dict.fromkeys(item.line for item in troubles(self.moment) if item.line))
             names.sort(key=lambda name: worst.index(name) if name in worst else len(worst))
@@ -415,7 +339,7 @@ class Room(GatedApp[None]):
 
     def left_undone(self, moment: Moment) -> str:
         """What leaving would leave undone, as a question; empty: nothing."""
-        return left_undone(moment, busy=self.engine.busy)
+        return left_undone(moment, busy=self.engine.busy, width=self.size.width - 2)
 
     def asked_to_leave(self, within_s: float) -> bool:
         """Whether `q` was asked within that time; notes that it is asked now."""
@@ -451,35 +375,3 @@ def _own(front: RoomScreen) -> tuple[object, ...]:
     if isinstance(front, ReasonScreen):
         return (front.head.choice, front.head.refused)
     return ()
-
-
-def _signature(moment: Moment) -> tuple[object, ...]:
-    """What a moment is, as coarsely as the screens tell it: equal ones need no paint."""
-    view = moment.view
-    grace = moment.grace()
-    young = any(
-        moment.now - hold.since < 12 for line in moment.board.lines.values() for hold in line.holds if hold.open
-    )
-    step = 1.0 if grace is not None or young or moment.pressed else 5.0
-    pulses = tuple((key, pulse.state, pulse.words) for key, pulse in view.pulses.items() if not key.startswith("task:"))
-    return (
-        id(moment.board),
-        view.lease.holder if view.lease else "",
-        view.here,
-        view.trouble,
-        view.clock_words,
-        pulses,
-        int(moment.now / step),
-        id(moment.samples),
-        id(moment.events),
-        moment.line,
-        moment.order,
-        moment.picked,
-        moment.metric,
-        moment.asks,
-        moment.path,
-        moment.find,
-        moment.warming,
-        moment.silent_since is None,
-        tuple(moment.pressed),
-    )

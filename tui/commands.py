@@ -74,7 +74,7 @@ COMMANDS: tuple[Command, ...] = (
         "leave",
         "asks once if something would be left undone",
         False,
-        LOOKING,
+        (*LOOKING, KEYS),
         "app",
         "leave",
     ),

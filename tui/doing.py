@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from andon.events import MarkWord
 from andon.model import Act
 from tui.commands import BY_ID
 from tui.moment import Moment
-from tui.panels.facts import readings, troubles
+from tui.panels.facts import readings
+from tui.panels.troubles import troubles
 from tui.screens.floor import FloorScreen
 from tui.screens.frame import RoomScreen
 from tui.screens.keys import KeysScreen
@@ -80,7 +82,7 @@ class Doing:
             done = self.room.engine.resume(screen.line, screen.reason, "" if all_ else hold, all_=all_)
             self.room.follow(done, f"resume {screen.line}")
         else:
-            mark = "good" if screen.what == "good" else "faulty"
+            mark: MarkWord = "good" if screen.what == "good" else "faulty"
             done = self.room.engine.mark(screen.line, screen.head.deployment, mark, screen.reason)
             self.room.follow(done, f"mark {screen.line}")
         self.room.pop_screen()

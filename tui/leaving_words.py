@@ -4,8 +4,8 @@ from tui.moment import Moment
 from tui.panels.top import others
 
 
-def left_undone(moment: Moment, *, busy: bool) -> str:
-    """One sentence that ends in what `q` would do; empty: nothing is left undone."""
+def left_undone(moment: Moment, *, busy: bool, width: int) -> str:
+    """One sentence that ends in what `q` would do, in `width` cells if it can be; empty: nothing is left undone."""
     acts = [act for line in moment.board.lines.values() for act in line.unsettled() if act.kind != "tell"]
     if busy:
         count = len(acts) or 1
@@ -18,7 +18,9 @@ def left_undone(moment: Moment, *, busy: bool) -> str:
         for line in moment.board.lines.values()
         for watch in line.watches.values()
     )
-    if open_:
-        noun = "deployment is" if open_ == 1 else "deployments are"
-        return f"{open_} {noun} being watched here, nobody else is running: q again to leave them unwatched"
-    return "nobody else is running: q again to leave the lines unwatched"
+    if not open_:
+        return "nobody else is running: q again to leave the lines unwatched"
+    noun = "deployment is" if open_ == 1 else "deployments are"
+    words = f"{open_} {noun} being watched here, nobody else is running: q again to leave "
+    whole = words + ("it unwatched" if open_ == 1 else "them unwatched")
+    return whole if len(whole) <= width else words.strip()

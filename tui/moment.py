@@ -4,7 +4,6 @@ Panels are functions of a moment. Nothing here asks anybody; times are the room'
 """
 
 from collections.abc import Mapping
-from typing import Protocol
 
 import msgspec
 
@@ -14,38 +13,10 @@ from andon.config import Config, LineConfig
 from andon.cord import LineState, state
 from andon.events import Event
 from andon.model import Act, Metric, Sample
-from andon.ports import Lease, Pulse
+from tui.engine import View
 from tui.panels.looks import Looks
 
 GRACE_KINDS = ("rollback",)
-
-
-class View(Protocol):
-    """How the engine is; see `andon.engine.View`."""
-
-    @property
-    def at(self) -> Time:
-        """When this was looked at."""
-
-    @property
-    def lease(self) -> Lease | None:
-        """Who polls, judges and acts on its own."""
-
-    @property
-    def here(self) -> bool:
-        """Whether that is this process."""
-
-    @property
-    def pulses(self) -> dict[str, Pulse]:
-        """Signs of life."""
-
-    @property
-    def clock_words(self) -> str:
-        """What is wrong with a source's clock."""
-
-    @property
-    def trouble(self) -> str:
-        """Why the ledger cannot be used now."""
 
 
 def series(line: str, metric: str) -> str:
@@ -114,3 +85,35 @@ class Moment(msgspec.Struct, frozen=True):
         ]
         found.sort(key=lambda act: (act.line != self.line, act.not_before))
         return found[0] if found else None
+
+
+def signature(moment: Moment) -> tuple[object, ...]:
+    """What a moment is, as coarsely as the screens tell it: equal ones need no paint."""
+    view = moment.view
+    grace = moment.grace()
+    young = any(
+        moment.now - hold.since < 12 for line in moment.board.lines.values() for hold in line.holds if hold.open
+    )
+    step = 1.0 if grace is not None or young or moment.pressed else 5.0
+    pulses = tuple((key, pulse.state, pulse.words) for key, pulse in view.pulses.items() if not key.startswith("task:"))
+    return (
+        id(moment.board),
+        view.lease.holder if view.lease else "",
+        view.here,
+        view.trouble,
+        view.clock_words,
+        pulses,
+        int(moment.now / step),
+        id(moment.samples),
+        id(moment.events),
+        moment.line,
+        moment.order,
+        moment.picked,
+        moment.metric,
+        moment.asks,
+        moment.path,
+        moment.find,
+        moment.warming,
+        moment.silent_since is None,
+        tuple(moment.pressed),
+    )

@@ -17,7 +17,8 @@ from andon.events import Event, decode
 from andon.keeper import Keeper
 from andon.model import Sample
 from andon.ports import Ledger
-from tui.moment import Moment, View, series
+from tui.engine import View
+from tui.moment import Moment, series
 from tui.panels.looks import Looks
 
 SPAN_S = 3700.0

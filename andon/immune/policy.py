@@ -43,8 +43,12 @@ def decide(
     can: Can | None,
     skew_s: Mapping[str, float],
     now: Time,
+    together: str = "",
 ) -> Decision:
-    """What the policy does about one metric's verdict on one deployment."""
+    """What the policy does about one metric's verdict on one deployment.
+
+    `together` names a line whose metric left its bounds at the same time, whether or not a deployment is watched there.
+    """
     if verdict.word == "blind":
         return Decision(metric.on_blind == "stop", False, "stopped: blind" if metric.on_blind == "stop" else "told")
     if verdict.word != "regressed":
@@ -53,7 +57,7 @@ def decide(
         return Decision(False, False, "told")
     if metric.on_regression == "stop":
         return Decision(True, False, "stopped; a person decides")
-    reason = why_not(board, config, deployment, can, skew_s, now)
+    reason = _stale(metric, verdict, now) or why_not(board, config, deployment, can, skew_s, now, together)
     if reason:
         return Decision(True, False, f"stopped, not rolled back: {reason}")
     return Decision(True, True, "stopped and rolled back")
@@ -66,6 +70,7 @@ def why_not(
     can: Can | None,
     skew_s: Mapping[str, float],
     now: Time,
+    together: str = "",
 ) -> str:
     """Which rule forbids an automatic rollback of that deployment; empty: none."""
     line = board.line(config.name)
@@ -82,7 +87,7 @@ def why_not(
     skewed = [name for name, seconds in skew_s.items() if abs(seconds) > SKEW_OFF_S]
     if skewed:
         return f"auto off: the clock of {skewed[0]} is {abs(skew_s[skewed[0]]):.0f} s off"
-    everywhere = _regressed_elsewhere(board, config.name, now)
+    everywhere = together or _regressed_elsewhere(board, config.name, now)
     if everywhere:
         return f"{everywhere} regressed in the same minute: a broken measurement, until shown otherwise"
     found = rollback.target(line, now)
@@ -91,6 +96,13 @@ def why_not(
     if found.basis not in rollback.TRUSTED:
         return f"{rollback.short(found.to.version)} {found.words}: only a person may return to it"
     return _unsafe(config, can)
+
+
+def _stale(metric: Metric, verdict: Verdict, now: Time) -> str:
+    """Why the numbers of a verdict are too old to act on, as after an outage; empty: they are not."""
+    for_s = metric.threshold.for_s if metric.threshold else 0.0
+    old_s = now - (verdict.numbers[-1].at + metric.every) if verdict.numbers else 0.0
+    return f"the newest number is {long_age(old_s)} old" if old_s > metric.lag + for_s else ""
 
 
 def _unsafe(config: LineConfig, can: Can | None) -> str:

@@ -18,8 +18,8 @@ def measure(metric: Metric, rows: Sequence[Sample], undone_at: Time, now: Time) 
     threshold = metric.threshold
     if threshold is None:
         return "too early", f"{metric.name} has no bounds to return to"
-    need = buckets_of(metric, threshold)
-    after = [(row, row.shown(metric.kind)) for row in rows if row.at >= undone_at]
+    need, limit = buckets_of(metric, threshold), undone_at + LIMIT_S
+    after = [(row, row.shown(metric.kind)) for row in rows if undone_at <= row.at and row.at + metric.every <= limit]
     run: list[tuple[Time, float]] = []
     for row, value in after:
         follows = not run or abs(run[-1][0] + metric.every - row.at) < 1e-6
@@ -29,8 +29,13 @@ def measure(metric: Metric, rows: Sequence[Sample], undone_at: Time, now: Time) 
             back = long_age(max(0.0, run[0][0] - undone_at))
             mean = sum(value for _, value in run[-need:]) / need
             return "recovered", f"{metric.name} {number(mean, metric)}, back within bounds {back} after the rollback"
-    if now - undone_at > LIMIT_S + metric.lag:
-        last = next((value for _, value in reversed(after) if value is not None), None)
-        seen = number(last, metric) if last is not None else "not measured"
-        return "not recovered", f"{metric.name} {seen} after {long_age(LIMIT_S)}: suspect something else"
-    return "too early", f"{metric.name}: {len(run)} of {need} buckets within bounds since the rollback"
+    values = [value for _, value in after if value is not None]
+    if now <= limit + metric.lag:
+        return "too early", f"{metric.name}: {len(run)} of {need} buckets within bounds since the rollback"
+    if not any(threshold.beyond(value) for value in values):
+        # Gaps show nothing: neither that it came back nor that it did not.
+        return "too early", f"{metric.name}: too little was measured in the {long_age(LIMIT_S)} after the rollback"
+    return (
+        "not recovered",
+        f"{metric.name} {number(values[-1], metric)} after {long_age(LIMIT_S)}: suspect something else",
+    )

@@ -73,10 +73,16 @@ class _Facts:
         runs = _runs_beyond(self.after, threshold, every)
         self.longest = max(runs, key=len, default=[])
         last = runs[-1] if runs and self.after and runs[-1][-1] == self.after[-1] else []
-        self.falls = len(last) >= self.need
+        self.falls = len(last) >= self.need and self._up_to_now()
         self.onset: Time | None = last[0][0].at if self.falls else None
         self.last = last
         self.before_words = self._before_words()
+
+    def _up_to_now(self) -> bool:
+        """Whether the newest closed bucket is there; one may still be on its way. What was seen long ago accuses nobody."""
+        every = self.metric.every
+        newest = min(self.now - self.metric.lag, self.until) // every * every - every
+        return self.after[-1][0].at >= newest - every
 
     def _before_words(self) -> str:
         """Why the time before the deployment blames nobody; empty: the metric was within bounds then."""
@@ -130,6 +136,17 @@ class _Facts:
         every = self.metric.every
         first = math.ceil(self.began / every) * every
         return max(0, int((self.until - first) // every))
+
+
+def together(metric: Metric, rows: Sequence[Sample], onset: Time, within_s: float) -> bool:
+    """Whether the metric of another line left its bounds at the time of `onset`, and is still beyond them."""
+    if metric.threshold is None:
+        return False
+    shown = [(row, value) for row in rows if (value := row.shown(metric.kind)) is not None]
+    runs = _runs_beyond(shown, metric.threshold, metric.every)
+    if not runs or runs[-1][-1] != shown[-1] or len(runs[-1]) < 2:
+        return False
+    return abs(runs[-1][0][0].at - onset) <= within_s + metric.every
 
 
 def _without_data(facts: _Facts, gone: str) -> Verdict:

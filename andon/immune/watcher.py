@@ -10,14 +10,14 @@ from typing import Literal
 from andon import rollback
 from andon.acts import NotDone
 from andon.board import Line, Watch
-from andon.clock import Clock, long_age
+from andon.clock import Clock, Time, long_age
 from andon.config import Config, LineConfig
 from andon.cord import Cord
 from andon.events import Helped, Judged, WatchOpened
 from andon.immune import policy, recovery, threshold
 from andon.immune.policy import IMMUNE
 from andon.keeper import Keeper
-from andon.model import Act, Deployment, Metric, Verdict
+from andon.model import Act, Deployment, Metric, Sample, Verdict
 from andon.ship import Shipper
 from andon.stations import Stations
 
@@ -129,9 +129,12 @@ class Watcher:
     ) -> tuple[Verdict, bool]:
         start, end = threshold.window(metric, watch.began, until)
         series = f"{config.name}/{metric.name}"
-        rows = await self.keeper.call(lambda ledger: ledger.samples(series, start, end))
+        rows = await self._kept(series, start, end)
         gone = self.gone.get((config.name, metric.name), "")
         return threshold.judge(metric, rows, watch.version, watch.began, until, now, gone)
+
+    async def _kept(self, series: str, start: Time, end: Time) -> tuple[Sample, ...]:
+        return await self.keeper.call(lambda ledger: ledger.samples(series, start, end))
 
     async def _found(
         self,
@@ -156,22 +159,39 @@ class Watcher:
         deploy = self.stations.deploy(config.name)
         can = deploy.can if deploy else None
         now = self.clock.now()
-        decision = policy.decide(self.keeper.board, config, metric, verdict, deployment, can, self.skew_s, now)
-        why = verdict.sentence
-        words = decision.words
-        if decision.stop:
-            await self.cord.pull(config.name, IMMUNE, why, kind="immune", deployment=deployment.id)
-        if decision.rollback:
-            try:
+        together = await self._together(config, verdict, now)
+        decision = policy.decide(
+            self.keeper.board, config, metric, verdict, deployment, can, self.skew_s, now, together
+        )
+        why, words, done = verdict.sentence, decision.words, ""
+        try:
+            if decision.stop:
+                await self.cord.pull(config.name, IMMUNE, why, kind="immune", deployment=deployment.id)
+                done = "stopped, "
+            if decision.rollback:
                 await self.shipper.rollback(config.name, IMMUNE, why, expected=deployment.id, auto=True)
-            except NotDone as error:
-                words = f"stopped, not rolled back: {error}"
+        except NotDone as error:
+            words = (
+                f"{done or 'not stopped, '}not rolled back: {error}" if decision.rollback else f"not stopped: {error}"
+            )
         short = rollback.short(deployment.version)
         title = f"{config.name} {short} {verdict.word}"
         kind: Literal["blind", "verdict"] = "blind" if verdict.word == "blind" else "verdict"
         key = f"{deployment.id}/{metric.name}/{verdict.word}"
         await self.cord.tell(config.name, kind, title, f"{why}. {words}", IMMUNE, key)
         return words
+
+    async def _together(self, config: LineConfig, verdict: Verdict, now: float) -> str:
+        """Another line whose metric left its bounds at the same time, watched or not; empty: none."""
+        if verdict.word != "regressed" or verdict.onset is None:
+            return ""
+        for other in self.config.lines.values():
+            for metric in other.metrics if other.name != config.name else ():
+                series, start = f"{other.name}/{metric.name}", verdict.onset - policy.MASS_S - 3 * metric.every
+                rows = await self._kept(series, start, now)
+                if threshold.together(metric, rows, verdict.onset, policy.MASS_S):
+                    return other.name
+        return ""
 
     async def _conclude(
         self, config: LineConfig, watch: Watch, finals: list[Verdict], newer: Deployment | None
@@ -221,7 +241,7 @@ class Watcher:
     async def _measure_one(self, config: LineConfig, act: Act, metric: Metric, known: str) -> None:
         undone_at, now = act.settled_at or act.at, self.clock.now()
         series = f"{config.name}/{metric.name}"
-        rows = await self.keeper.call(lambda ledger: ledger.samples(series, undone_at, now))
+        rows = await self._kept(series, undone_at, now)
         word, sentence = recovery.measure(metric, rows, undone_at, now)
         if word == known:
             return

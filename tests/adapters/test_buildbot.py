@@ -515,3 +515,33 @@ async def test_nobody_listening_is_unreachable(tmp_path: Path) -> None:
         assert isinstance(await ci.cancel("r1", WHY), Unreachable)
     finally:
         await ci.close()
+
+
+async def test_an_answer_is_heard_to_its_end_by_nobody(tmp_path: Path) -> None:
+    """A client that hangs up in the middle can make a Buildbot master deaf."""
+    asked, answer = asyncio.Event(), asyncio.Event()
+    hung_up: list[bool] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await answer.wait()
+        hung_up.append(reader.at_eof())
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"builders":[]}')
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    ci = connect(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", tmp_path)
+    reading = asyncio.create_task(ci.whoami())
+    await asked.wait()
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    closing = asyncio.create_task(ci.close())
+    await asyncio.sleep(0)
+    answer.set()
+    await closing
+    assert hung_up == [False]
+    server.close()
+    await server.wait_closed()

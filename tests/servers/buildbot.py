@@ -29,8 +29,16 @@ _CONFIG = '''\
 import json
 from pathlib import Path
 
+import types
+
 import sqlalchemy
 from buildbot.plugins import schedulers, steps, util, worker
+from buildbot.www import rest
+from twisted.internet import defer
+
+# Buildbot 4.3 writes answers from a thread of its own, which Twisted does not allow: now and then, mostly when a client
+# hangs up, the master is deaf from then on (twisted/twisted#11625). Written from the loop, answers are the same.
+rest.threads = types.SimpleNamespace(deferToThread=defer.maybeDeferred)
 
 
 @sqlalchemy.event.listens_for(sqlalchemy.engine.Engine, "connect")
@@ -125,12 +133,16 @@ class Buildbot:
         return Program(f"worker-{name}", self.folder)
 
     def start(self) -> None:
-        """Start everything; it returns when both workers are connected."""
-        self._write()
-        self.start_master()
-        for name in self.workers:
-            self.start_worker(name)
-        self.wait_connected()
+        """Start everything; it returns when both workers are connected. If it cannot, what was started is ended."""
+        try:
+            self._write()
+            self.start_master()
+            for name in self.workers:
+                self.start_worker(name)
+            self.wait_connected()
+        except BaseException:
+            self.stop()
+            raise
 
     def start_master(self) -> None:
         """Start the master alone; it returns when it answers."""

@@ -70,8 +70,9 @@ def until(look: Callable[[], T], within_s: float = 20.0, what: str = "") -> T:
 
 
 def answers(url: str) -> bool:
-    """Whether a GET of `url` is answered with 200."""
+    """Whether a GET of `url` is answered with 200; the whole answer is heard."""
     with contextlib.suppress(urllib.error.HTTPError), urllib.request.urlopen(url, timeout=2) as answer:
+        answer.read()
         return bool(answer.status == 200)
     return False
 

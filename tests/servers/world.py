@@ -74,7 +74,17 @@ class World:
         }
 
     def start(self) -> None:
-        """Start everything and ship a first sound version; it returns when customers are served and measured."""
+        """Start everything and ship a first sound version; it returns when customers are served and measured.
+
+        If it cannot, what was started is ended.
+        """
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self) -> None:
         self._write_files()
         self.supervisord.start([need("supervisord"), "-n", "-c", str(self.folder / "supervisord.conf")])
         self.haproxy.start([need("haproxy"), "-db", "-f", str(self.folder / "haproxy.cfg")])
@@ -82,6 +92,8 @@ class World:
         self.start_prometheus()
         if not self.repository.run("branch", "--list", "main"):
             self.wait_deployed(self.commit("the shop opens"))
+        # Started anew, Buildbot first finishes what it had begun.
+        until(self.serves, 60, "every process serves")
         self.haproxy.ready(lambda: answers(self.url))
         self.load.start([sys.executable, "-m", "tests.servers.load", self.url, str(CHECKOUTS_A_SECOND)], cwd=ROOT)
 

@@ -174,9 +174,9 @@ class KeyRow(Panel):
 
     def _shown(self, moment: Moment, width: int) -> list[Command]:
         """As many as fit; the last ones fall off, `enter` and `?` never."""
-        wanted = [command for command in self._useful(moment) if command.row][:8]
-        while wanted and sum(width_of(c.cap) + len(c.row) + 3 for c in wanted) > width - 1:
-            droppable = [c for c in wanted if c.id not in ("open", "keys", "confirm", "back")]
+        wanted = [command for command in self._useful(moment) if command.row]
+        while len(wanted) > 8 or sum(width_of(c.cap) + len(c.row) + 3 for c in wanted) > width - 1:
+            droppable = [c for c in wanted if c.id not in ("open", "keys", "confirm", "back", "happened", "did_not")]
             if not droppable:
                 break
             wanted.remove(droppable[-1])

@@ -110,9 +110,9 @@ def proof(act: Act, target: str) -> Proof:
     if act.state == "unknown":
         words, role = f"unknown: {act.words or 'no answer'}; reading", "blind"
     elif act.state in ("refused", "failed"):
-        words, role = f"{act.state}: {act.words}" if act.words else act.state, "stop"
+        words, role = _said(act), "stop"
     elif act.state in ("withdrawn", "superseded", "expired"):
-        words, role = f"{act.state}: {act.words}" if act.words else act.state, "mid"
+        words, role = _said(act), "mid"
     elif act.state == "intent":
         words = act.words or "to be sent"
     elif act.state == "sent":
@@ -120,6 +120,13 @@ def proof(act: Act, target: str) -> Proof:
     elif act.state == "accepted":
         words = "still moving"
     return Proof(target, act.at, accepted, confirmed, words, role)
+
+
+def _said(act: Act) -> str:
+    """The state with its reason, once."""
+    if not act.words or act.words.startswith(act.state):
+        return act.words or act.state
+    return f"{act.state}: {act.words}"
 
 
 def _effect(name: str, proofs: tuple[Proof, ...]) -> Effect:
@@ -136,7 +143,7 @@ def _effect(name: str, proofs: tuple[Proof, ...]) -> Effect:
 def summary(effect: Effect) -> tuple[str, str]:
     """An effect in a few words, and their role: `4 of 4`."""
     if not effect.proofs:
-        return (effect.note.split(":")[0], "dim")
+        return effect.note.partition(":")[0].partition(" (")[0], "dim"
     done = sum(item.confirmed is not None for item in effect.proofs)
     if effect.name == "remove":
         last = effect.proofs[-1]

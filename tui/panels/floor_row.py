@@ -151,7 +151,7 @@ def _notes(moment: Moment, sheet: Sheet, where: Belt, found: tuple[Piece, ...], 
         owner = "immune" if first.kind != "person" else login(first.owner)
         said.append((where.starts[3], f"by {owner}", "dim"))
     ends = [start - 2 for start, _, _ in said[1:]]
-    for (start, text, role), end in zip(said, [*ends, where.end - 1], strict=False):
+    for (start, text, role), end in zip(said, [*ends, where.end], strict=False):
         sheet.put(start, 1, text, role, most=end - start)
 
 

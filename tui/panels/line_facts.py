@@ -1,6 +1,5 @@
 """The panel below the floor: what is true of the selected line at the left, its worst metric at the right."""
 
-from andon.clock import Time
 from andon.model import Metric
 from tui.moment import Moment
 from tui.panels import effects as proofs
@@ -41,7 +40,7 @@ class LineFacts(Panel):
         left = 43 + (sheet.width - 80) // 3
         if sheet.height >= 5 and metric is not None:
             span = 1800.0 if sheet.width < 100 else 3600.0
-            frame = plot.Frame(left, 0, sheet.width - left - 1, sheet.height, 7, moment.now - span, moment.now)
+            frame = plot.framed(left, 0, sheet.width - left - 1, sheet.height, 7, moment.now, span)
             plot.draw(moment, sheet, frame, moment.line, metric)
         else:
             left = sheet.width - 1
@@ -60,7 +59,7 @@ class LineFacts(Panel):
         else:
             item = next(found for found in readings(moment, name) if found.metric.name == metric.name)
             metric_title(sheet, x + 2, 0, item, right - 2)
-            frame = plot.Frame(0, 1, right - 2, sheet.height - 1, 9, moment.now - 3600.0, moment.now)
+            frame = plot.framed(0, 1, right - 2, sheet.height - 1, 9, moment.now, 3600.0)
             plot.draw(moment, sheet, frame, name, metric)
         x = sheet.put(right + 2, 0, "events", "fg", bold=True)
         sheet.put(x + 2, 0, "all lines", "dim")
@@ -221,8 +220,3 @@ class SmallFacts(Panel):
         if items:
             sheet.put(1, 1, items[0].sign, items[0].role)
             sheet.put(3, 1, verdict_words(moment, name) or items[0].metric.name, "mid", most=sheet.width - 4)
-
-
-def span_start(now: Time, span_s: float) -> Time:
-    """Where a chart of that span begins."""
-    return now - span_s

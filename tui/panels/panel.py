@@ -38,6 +38,7 @@ class Panel(Widget):
         self.painter = painter
         self.failed = ""
         """What it failed with; empty: it did not."""
+        self._moment: Moment | None = None
         self._rows: list[Row] = []
         self._strips: dict[int, Strip] = {}
         self._spots: list[tuple[int, int, int, str]] = []
@@ -52,6 +53,7 @@ class Panel(Widget):
 
     def show(self, moment: Moment) -> bool:
         """Draw again what differs; whether anything did."""
+        self._moment = moment
         width, height = self.size
         if not width or not height:
             return False
@@ -100,9 +102,11 @@ class Panel(Widget):
         return strip
 
     def on_resize(self, _: events.Resize) -> None:
-        """Another size: everything is drawn anew at the next paint."""
+        """Another size: everything is drawn anew, at once."""
         self._rows = []
         self._strips.clear()
+        if self._moment is not None:
+            self.show(self._moment)
 
     def on_click(self, event: events.Click) -> None:
         """A click on words that mean a command."""

@@ -1,5 +1,6 @@
 """A chart: plotext's braille line, and around it what andon draws: bounds as a tint, marks, three values, times."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,8 +15,8 @@ from tui.panels.sheet import Sheet
 from tui.panels.words import clock, login, short
 
 BLANK = " \u2800"
-MOST_POINTS = 4
-"""Points per column that are still drawn one by one; more are averaged."""
+POINTS = 2
+"""Points per column; more are averaged."""
 
 
 class Mark(NamedTuple):
@@ -65,21 +66,29 @@ class Frame(NamedTuple):
         return self.plot_x + int((at - self.start) / (self.end - self.start) * self.plot_w)
 
 
+def framed(x: int, y: int, width: int, height: int, labels: int, now: Time, span_s: float) -> Frame:
+    """A frame that ends now. It moves by half a cell at a time, so that a chart is not drawn anew each second."""
+    step = span_s / max(1, 2 * (width - labels))
+    end = math.ceil(now / step) * step
+    return Frame(x, y, width, height, labels, end - span_s, end)
+
+
 def draw(moment: Moment, sheet: Sheet, frame: Frame, name: str, metric: Metric, *, labels: bool = True) -> None:
     """The chart of one metric of a line. `labels` off: the marks' signs alone, for charts stacked on one time axis."""
     if frame.plot_w < 8 or frame.plot_h < 2:
         return
     rows = [row for row in moment.rows_of(name, metric) if row.at + metric.every > frame.start]
     line = moment.known(name)
-    low, high = _range(metric, rows)
+    runs = _runs(metric, rows, frame)
+    low, high = _range(metric, runs)
     _values(sheet, frame, metric, low, high)
-    _times(sheet, frame)
+    _times(sheet, frame, moment.now)
     if moment.looks.tints:
         _tint(sheet, frame, metric, low, high)
     if not rows:
         words = "no data yet" if reading(moment, name, metric).sign != "?" else "no data"
         sheet.put(frame.plot_x + frame.plot_w // 2 - 6, frame.plot_y + frame.plot_h // 2, words, "dim")
-    _line(moment, sheet, frame, line, metric, rows, low, high)
+    _line(moment, sheet, frame, line, metric, rows, runs, low, high)
     if not moment.looks.tints:
         _edges(sheet, frame, metric, low, high)
     marks = marks_of(line, frame.start)
@@ -103,9 +112,9 @@ def marks_of(line: Line, since: Time) -> tuple[Mark, ...]:
     return tuple(sorted(found))
 
 
-def _range(metric: Metric, rows: Sequence[Sample]) -> tuple[float, float]:
+def _range(metric: Metric, runs: Sequence[Sequence[chart.Point]]) -> tuple[float, float]:
     """The values from bottom to top: all data and the bounds, with room around."""
-    values = [value for row in rows if (value := row.shown(metric.kind)) is not None]
+    values = [value for run in runs for _, value in run]
     threshold = metric.threshold
     if threshold is not None:
         values += [bound for bound in (threshold.above, threshold.below) if bound is not None]
@@ -114,7 +123,8 @@ def _range(metric: Metric, rows: Sequence[Sample]) -> tuple[float, float]:
     low, high = min(values), max(values)
     room = max((high - low) * 0.25, abs(high) * 0.05, 1e-9)
     floor = 0.0 if low >= 0 else low - room
-    return max(floor, low - room), high + room
+    top = 1.0 if metric.kind == "proportion" and high <= 1.0 else high + room
+    return max(floor, low - room), min(top, high + room)
 
 
 def _row_of(frame: Frame, value: float, low: float, high: float) -> int:
@@ -148,11 +158,11 @@ def _bounds(metric: Metric) -> list[float]:
     return [bound for bound in (threshold.above, threshold.below) if bound is not None] if threshold else []
 
 
-def _times(sheet: Sheet, frame: Frame) -> None:
+def _times(sheet: Sheet, frame: Frame, now: Time) -> None:
     y = frame.y + frame.height - 1
     steps = 3 if frame.plot_w >= 50 else 1
     for step in range(steps + 1):
-        text = clock(frame.start + (frame.end - frame.start) * step / steps)
+        text = clock(now - (frame.end - frame.start) * (1 - step / steps))
         x = frame.plot_x + round((frame.plot_w - 1) * step / steps)
         if step == steps:
             sheet.right(frame.plot_x + frame.plot_w - 1, y, text, "dim")
@@ -188,11 +198,11 @@ def _line(
     line: Line,
     metric: Metric,
     rows: Sequence[Sample],
+    runs: Sequence[Sequence[chart.Point]],
     low: float,
     high: float,
 ) -> None:
     """The measured line, red from the onset that a verdict found until it is back."""
-    runs = _runs(metric, rows, frame)
     drawn = (chart.stars if moment.looks.ascii else chart.canvas)(
         runs, frame.plot_w, frame.plot_h, (frame.start, frame.end), (low, high)
     )
@@ -215,7 +225,7 @@ def _within(metric: Metric, low: float, high: float, frame: Frame, row: int) -> 
 
 def _runs(metric: Metric, rows: Sequence[Sample], frame: Frame) -> list[list[chart.Point]]:
     """Neighbouring buckets as one line; a missing bucket is a gap."""
-    group = max(1, len(rows) // max(1, frame.plot_w * MOST_POINTS))
+    group = max(1, math.ceil(len(rows) / max(1, frame.plot_w * POINTS)))
     runs: list[list[chart.Point]] = []
     before: Time | None = None
     for index in range(0, len(rows), group):

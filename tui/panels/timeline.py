@@ -118,7 +118,10 @@ def _work(event: ChangesSeen | RunSeen) -> Told:
 def _found(event: Event) -> Told:
     if isinstance(event, Judged):
         sign, role = SIGN[event.verdict.word]
-        if event.verdict.word == "undecided" and not event.final:
+        # A regression is told of its metric, everything else of the deployment: each once.
+        if bool(event.verdict.metric) != (event.verdict.word == "regressed") or (
+            event.verdict.word == "undecided" and not event.final
+        ):
             return NOTHING
         did = f" · {event.did}" if event.did else ""
         return sign, role, f"{event.verdict.word}: {event.verdict.sentence}{did}"

@@ -4,10 +4,11 @@ from typing import ClassVar, NamedTuple
 
 from andon.clock import age
 from tui.moment import Moment
-from tui.panels.facts import Trouble, troubles
-from tui.panels.looks import FILLS
+from tui.panels.danger import rollback_words, shorter, stop_words
+from tui.panels.facts import status
 from tui.panels.panel import Panel
 from tui.panels.sheet import Sheet, width_of
+from tui.panels.troubles import Trouble, troubles
 from tui.panels.words import ago, clock, login
 
 WIDE = 130
@@ -163,9 +164,9 @@ class Bands(Panel):
     def _calm(self, moment: Moment, sheet: Sheet) -> None:
         count = len(moment.order)
         if not moment.board.lines and (moment.warming or moment.view.lease is not None):
-            sources = {name for name in moment.config.connections}
-            noun = "source" if len(sources) == 1 else "sources"
-            sheet.parts(1, 0, ("·", "dim"), (f" reading {len(sources)} {noun}", "dim"))
+            sources = len(moment.config.connections)
+            noun = "source" if sources == 1 else "sources"
+            sheet.parts(1, 0, ("·", "dim"), (f" reading {sources} {noun}", "dim"))
             return
         sign = ("·", "dim") if moment.warming and not moment.view.pulses else ("●", "ok")
         runs = sum(moment.state(name) == "running" for name in moment.order)
@@ -206,7 +207,11 @@ class Bands(Panel):
     def _under(self, moment: Moment, sheet: Sheet, trouble: Trouble) -> None:
         """One trouble: the second row says what is well."""
         runs = sum(moment.state(name) == "running" for name in moment.order)
-        if trouble.rank == 0 or not runs:
+        if trouble.rank == 0:
+            still = "" if moment.read_only else " F9 and F4 still act, straight from here."
+            sheet.put(3, 1, f"Nobody judges or undoes now.{still}", "mid", most=sheet.width - 5)
+            return
+        if not runs:
             return
         noun = "line runs" if runs == 1 else "lines run"
         words = f"{runs} {noun}."
@@ -249,8 +254,6 @@ class Rule(Panel):
         sheet.put(0, 0, "─" * sheet.width, "rule")
         if not self.below:
             return
-        from tui.panels.facts import status
-
         stopped = sum(status(moment, name).sign == "■" for name in self.below)
         words = f" ▾ {stopped} stopped below " if stopped else f" ▾ {len(self.below)} below "
         sheet.put(3, 0, words, "stop" if stopped else "mid", bold=bool(stopped))
@@ -260,11 +263,11 @@ class Tiny(Panel):
     """A terminal with room for nothing but the troubles and the danger keys."""
 
     kept_when_silent: ClassVar[bool] = True
+    target_seen = False
+    """Whether all that F4 would do can be read."""
 
     def draw(self, moment: Moment, sheet: Sheet) -> None:
         """The troubles, then what F9 and F4 do."""
-        from tui.panels.danger import rollback_words, stop_words
-
         found = troubles(moment)
         rows = max(1, sheet.height - 3)
         grace = moment.grace()
@@ -283,16 +286,11 @@ class Tiny(Panel):
             left = int(grace.not_before - moment.now) + 1
             sheet.put(1, y, f"esc withdraws, {left} s", "warn", bold=True, most=sheet.width - 2)
         words = stop_words(moment)
-        sheet.parts(
-            1, y + (1 if sheet.height > 2 else 0), ("F9 ", "fg", True), (words.text, words.role), most=sheet.width - 2
-        )
+        at = y + (1 if sheet.height > 2 else 0)
+        sheet.parts(1, at, ("F9 ", "fg", True), (words.text, words.role), most=sheet.width - 2)
         back = rollback_words(moment)
-        last = (
-            [("F4 ", "fg", True), (back.text, back.role)]
-            if back.live and sheet.width >= 30
-            else [("? more room: 60×18", "dim")]
-        )
+        room = sheet.width - 6
+        text = next((item for item in (back.text, *shorter(moment, back)) if width_of(item) <= room), "")
+        self.target_seen = back.target is not None and bool(text)
+        last = (("F4 ", "fg", True), (text, back.role)) if self.target_seen else (("? more room: 60×18", "dim"),)
         sheet.parts(1, sheet.height - 1, *last, most=sheet.width - 2)
-
-
-__all__ = ["FILLS", "Bands", "Rule", "Tiny", "TopBar", "band", "others"]

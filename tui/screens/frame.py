@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import ClassVar
 
-from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -36,13 +35,13 @@ def bindings(where: str) -> list[BindingType]:
 class RoomScreen(Screen[None]):
     """A screen of the room. A subclass has a body."""
 
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - as Textual declares it
         (0, "-tiny"),
         (60, "-small"),
         (80, "-normal"),
         (130, "-wide"),
     ]
-    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
+    VERTICAL_BREAKPOINTS = [  # noqa: RUF012 - as Textual declares it
         (0, "-flat"),
         (18, "-short"),
         (22, "-usual"),
@@ -58,6 +57,7 @@ class RoomScreen(Screen[None]):
         self.danger_row = DangerRow(painter, classes="frame")
         self.key_row = KeyRow(painter, where=self.where, first=self.first_keys, classes="frame")
         self.bands = self.make_bands()
+        self.tiny = Tiny(painter)
         self.moment: Moment | None = None
 
     def make_bands(self) -> Bands:
@@ -76,7 +76,7 @@ class RoomScreen(Screen[None]):
         yield self.danger_row
         yield self.key_row
         yield Grace(self.painter)
-        yield Tiny(self.painter)
+        yield self.tiny
 
     def show(self, moment: Moment) -> None:
         """Draw what differs."""
@@ -95,10 +95,5 @@ class RoomScreen(Screen[None]):
     def sees_target(self) -> bool:
         """Whether the whole target of F4 can be read on this screen."""
         if self.has_class("-tiny") or self.has_class("-flat"):
-            return self.size.width >= 30
+            return self.tiny.target_seen
         return not self.has_class("-grace") and self.danger_row.target_seen
-
-    def on_resize(self, _: events.Resize) -> None:
-        """Draw at once at the new size."""
-        if self.moment is not None:
-            self.call_after_refresh(self.show, self.moment)

@@ -8,12 +8,16 @@ from textual.widget import Widget
 
 from tui import commands
 from tui.moment import Moment
-from tui.panels.facts import production, status, troubles, verdict_words
-from tui.panels.line_parts import Deployments, HoldProof, MetricChart, Stations
+from tui.panels.charts import MetricChart
+from tui.panels.deployments import Deployments
+from tui.panels.facts import production, status, verdict_words
 from tui.panels.looks import Painter
+from tui.panels.proof import HoldProof
 from tui.panels.sheet import Sheet
+from tui.panels.stations import Stations
 from tui.panels.timeline import Timeline
 from tui.panels.top import Bands, Rule
+from tui.panels.troubles import troubles
 from tui.panels.words import ago, login, short
 from tui.screens.frame import RoomScreen, bindings
 

@@ -1,0 +1,86 @@
+"""The config as the program works with it: frozen, checked, durations in seconds, every name resolved."""
+
+from pathlib import Path
+
+import msgspec
+
+from andon.model import Metric, TargetId
+from andon.registry import Adapter, Place, Station
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A source of a line: which connection, and how it is used there."""
+
+    source: str
+    """The connection's name."""
+    place: Place
+    options: msgspec.Struct
+    """The adapter's own, as its station declares them."""
+    station: Station
+    every_s: float = 5.0
+    """How often it is asked, where it does not stream."""
+    confirm_s: float = 900.0
+    """How long a deployment may take to be seen there."""
+    only_way_in: bool = False
+    """Whether nothing ships there but andon and what a stop halts."""
+    target: TargetId = ""
+    """What it is called as a target of acts."""
+
+
+class LineConfig(msgspec.Struct, frozen=True):
+    """A production line as configured."""
+
+    name: str
+    environment: str = "production"
+    ci: tuple[Entry, ...] = ()
+    deploy: Entry | None = None
+    watch_s: float = 900.0
+    """How long a deployment is watched before its verdict."""
+    metrics: tuple[Metric, ...] = ()
+    notify: tuple[Entry, ...] = ()
+
+    @property
+    def halting(self) -> tuple[Entry, ...]:
+        """The entries that a stop halts."""
+        entries = (*self.ci, *((self.deploy,) if self.deploy else ()))
+        return tuple(entry for entry in entries if entry.place.halts)
+
+    @property
+    def targets(self) -> tuple[TargetId, ...]:
+        """The names of what a stop halts."""
+        return tuple(entry.target for entry in self.halting)
+
+    def metric(self, name: str) -> Metric | None:
+        """The metric of that name."""
+        return next((metric for metric in self.metrics if metric.name == name), None)
+
+
+class Connection(msgspec.Struct, frozen=True):
+    """One outside system, as configured; nothing of it was opened yet."""
+
+    name: str
+    adapter: Adapter
+    options: msgspec.Struct
+    place: tuple[int, int] | None = None
+    """Line and column of its name in the file."""
+
+
+class Config(msgspec.Struct, frozen=True):
+    """The whole configuration."""
+
+    path: Path
+    connections: dict[str, Connection] = {}
+    lines: dict[str, LineConfig] = {}
+    ledger: str = ""
+    """As written: a path, or a reference to an address; empty: the user's state folder."""
+    name: str = ""
+    theme: str = "dark"
+    digest: str = ""
+    """A short digest of the file, so that the ledger tells which one an engine ran with."""
+    warnings: tuple[str, ...] = ()
+    """What is allowed and looks like a mistake, each with its place."""
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths start."""
+        return self.path.parent
