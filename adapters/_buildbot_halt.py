@@ -12,6 +12,12 @@ from adapters._buildbot_master import Master, unsent
 from andon.model import Halted, HoldRef, Part
 from andon.ports import Accepted, Answer, Denied, Garbled, NoAnswer, Refused, Unreachable
 
+FRESH_S = 15.0
+"""A look at the workers younger than this is enough to pause them: a slow master must not delay a stop by two reads."""
+
+Look = tuple[set[int], list[Worker], dict[str, Builder]]
+"""The builders that ship, all workers, and all builders by name."""
+
 
 class Workers:
     """The workers of the builders that ship."""
@@ -19,19 +25,30 @@ class Workers:
     def __init__(self, master: Master, halts: tuple[str, ...]) -> None:
         self.master = master
         self.halts = halts
+        self._last: tuple[float, Look] | None = None
 
-    async def _look(self) -> tuple[set[int], list[Worker], dict[str, Builder]]:
-        """The builders that ship, all workers, and all builders by name. Raises as a read."""
+    async def _look(self) -> Look:
+        """What stands there now. Raises as a read."""
         known, found = await asyncio.gather(self.master.builders(), self.master.get("workers"))
         missing = [name for name in self.halts if name not in known]
         if missing:
             raise Garbled(f"{self.master.name}: Buildbot has no builder {missing[0]!r}, which `halts:` names")
-        return {known[name].builderid for name in self.halts}, found.workers, known
+        look = {known[name].builderid for name in self.halts}, found.workers, known
+        self._last = (self.master.clock.now(), look)
+        return look
+
+    async def _recent(self) -> Look:
+        """The last look, if it is fresh and says what to pause; a read shows afterwards whether it was true."""
+        if self._last is not None and self.master.clock.now() - self._last[0] < FRESH_S:
+            ships, workers, _ = self._last[1]
+            if any(not worker.paused for worker in pure(workers, ships)):
+                return self._last[1]
+        return await self._look()
 
     async def halt(self, hold: HoldRef) -> Answer:
         """Pause the workers that ship, except those which are paused already, by whomever."""
         try:
-            ships, workers, known = await self._look()
+            ships, workers, known = await self._recent()
         except (Unreachable, Denied, Garbled) as error:
             return unsent(error)
         sharing = mixed(workers, ships)

@@ -2,57 +2,29 @@
 
 Everything that must be true at once is one IMMEDIATE transaction at full synchronisation: an event and what it claims.
 The tables `acts` and `holds` hold nothing that the events do not; they are there so that SQLite's unique indexes decide a
-race. The file and what SQLite puts beside it are 0600 in a 0700 folder. Source: https://sqlite.org/wal.html,
-https://sqlite.org/partialindex.html.
+race. `_sqlite_file` makes and opens the file.
 """
 
 import contextlib
 import hashlib
-import os
 import sqlite3
-import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
+from adapters import _sqlite_file
+from adapters._sqlite_file import UNSETTLED
 from andon.board import stepped
 from andon.clock import Clock, Time
-from andon.events import ActAsked, ActStepped, Event, HoldLifted, HoldPlaced, decode, encode
+from andon.events import NAMES, ActAsked, ActStepped, Event, HoldLifted, HoldPlaced, decode, encode
 from andon.model import Act, Sample, to_json
 from andon.ports import AlreadyHeld, Audit, Joined, Lease, LedgerUnusable, Moved, Pulse, Row
 
-SCHEMA = 1
-BUSY_S = 5.0
-_UNSETTLED = "('intent', 'sent', 'accepted', 'unknown')"
-_TABLES = f"""
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE events (
-    seq INTEGER PRIMARY KEY, at REAL NOT NULL, seen REAL NOT NULL, kind TEXT NOT NULL, v INTEGER NOT NULL,
-    line TEXT NOT NULL, body BLOB NOT NULL, hash BLOB NOT NULL
-);
-CREATE INDEX events_of_line ON events (line, seq);
-CREATE TRIGGER events_stay BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'events are never changed'); END;
-CREATE TRIGGER events_are_kept BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'events are never deleted'); END;
-CREATE TABLE acts (id TEXT PRIMARY KEY, claim TEXT NOT NULL, state TEXT NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
-CREATE UNIQUE INDEX one_unsettled_act ON acts (claim) WHERE state IN {_UNSETTLED};
-CREATE TABLE holds (id TEXT PRIMARY KEY, line TEXT NOT NULL, owner TEXT NOT NULL, open INTEGER NOT NULL) WITHOUT ROWID;
-CREATE UNIQUE INDEX one_open_hold ON holds (line, owner) WHERE open;
-CREATE TABLE series (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE samples (
-    series INTEGER NOT NULL, at REAL NOT NULL, value REAL NOT NULL, n REAL, PRIMARY KEY (series, at)
-) WITHOUT ROWID;
-CREATE TABLE pulse (key TEXT PRIMARY KEY, at REAL NOT NULL, state TEXT NOT NULL, words TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE lease (
-    id INTEGER PRIMARY KEY CHECK (id = 1), holder TEXT NOT NULL, epoch INTEGER NOT NULL, expires REAL NOT NULL,
-    beat REAL NOT NULL
-);
-CREATE TABLE checkpoints (
-    format TEXT PRIMARY KEY, seq INTEGER NOT NULL, hash BLOB NOT NULL, board BLOB NOT NULL
-) WITHOUT ROWID;
-INSERT INTO meta VALUES ('schema', '{SCHEMA}');
-"""  # noqa: S608 - constants only
 _ROW = "seq, at, seen, kind, v, line, body, hash"
+TROUBLE = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What SQLite raises; the second for words of its own that quote a damaged file."""
+
 _NO_HASH = b"\0" * 32
 _ACT: msgspec.json.Decoder[Act] = msgspec.json.Decoder(Act)
 
@@ -68,66 +40,37 @@ class SqliteLedger:
         try:
             self._db = self._open()
             self._version = self._pragma("data_version")
-        except sqlite3.DatabaseError as error:
+        except TROUBLE as error:
             raise self._unusable(error) from error
         except OSError as error:
             raise LedgerUnusable(f"{path}: {error.strerror or error}") from error
 
     def _open(self) -> sqlite3.Connection:
         if self.path == ":memory:":
-            db = sqlite3.connect(":memory:", isolation_level=None)
-            db.executescript(_TABLES)
-            return db
-        path = Path(self.path)
-        if not path.exists():
-            if self.read_only:
-                raise LedgerUnusable(f"{path}: there is no ledger here yet; the first room, engine or act makes it")
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        self._check_private(path)
-        db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_S)
-        db.execute(f"PRAGMA busy_timeout = {int(BUSY_S * 1000)}")
-        if self.read_only:
-            db.execute("PRAGMA query_only = 1")
-        else:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
-            self._make(db)
-        found = db.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
-        if int(found[0]) > SCHEMA:
-            raise LedgerUnusable(f"{path}: a newer andon made this ledger (schema {found[0]}); update this one")
-        return db
-
-    @staticmethod
-    def _check_private(path: Path) -> None:
-        status = path.stat()
-        if status.st_uid not in (os.getuid(), 0):
-            raise LedgerUnusable(f"{path}: the ledger belongs to somebody else")
-        if stat.S_IMODE(status.st_mode) & 0o077:
-            path.chmod(0o600)
-
-    @staticmethod
-    def _make(db: sqlite3.Connection) -> None:
-        if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
-            return
-        db.execute("BEGIN IMMEDIATE")
-        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
-            for statement in _statements(_TABLES):
-                db.execute(statement)
-        db.execute("COMMIT")
+            return _sqlite_file.open_memory()
+        return _sqlite_file.open_file(Path(self.path), read_only=self.read_only)
 
     def _pragma(self, name: str) -> int:
         return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
 
     def _unusable(self, error: Exception) -> LedgerUnusable:
-        words = str(error)
-        hint = {
-            "database or disk is full": "the disk is full; make room, then go on",
-            "database is locked": "another process keeps it locked for more than 5 s",
-            "file is not a database": "this is not an andon ledger",
-            "database disk image is malformed": "it is damaged; move it aside and keep it, andon makes a new one",
-        }.get(words, words)
+        words = "malformed" if isinstance(error, UnicodeDecodeError) else str(error)
+        hint = next((hint for beginning, hint in self._hints().items() if words.startswith(beginning)), words)
         return LedgerUnusable(f"{self.path}: {hint}")
+
+    @staticmethod
+    def _hints() -> dict[str, str]:
+        """What to do, by how SQLite's words begin."""
+        damaged = "it is damaged; move it aside and keep it, andon makes a new one"
+        return {
+            "database or disk is full": "the disk is full; make room, then go on",
+            "disk I/O error": "the disk does not take or give it (disk I/O error); see what the system's log says",
+            "database is locked": f"another process keeps it locked for more than {_sqlite_file.BUSY_S:g} s",
+            "file is not a database": "this is not an andon ledger",
+            "database disk image is malformed": damaged,
+            "malformed": damaged,
+            "Could not decode to UTF-8": damaged,
+        }
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -141,9 +84,9 @@ class SqliteLedger:
                     self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
-        except sqlite3.DatabaseError as error:
-            if self._db.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
+        except TROUBLE as error:
+            with contextlib.suppress(sqlite3.Error):
+                if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
             raise self._unusable(error) from error
 
@@ -151,8 +94,10 @@ class SqliteLedger:
         """Append events, all or none. See `ports.Ledger.commit`."""
         encoded = []
         for event in events:
-            if not isinstance(event, Event):
+            if not isinstance(event, Event) or type(event) not in NAMES:
                 raise TypeError(f"{type(event).__name__} is not an event")
+            if _of_another_line(event):
+                raise ValueError(f"{NAMES[type(event)]} of {event.line}: what it holds is of another line")
             kind, body = encode(event)
             if decode(kind, body) != event:
                 raise ValueError(f"{kind} does not come back as it was written")
@@ -162,14 +107,19 @@ class SqliteLedger:
             for event, kind, body in encoded:
                 seq += 1
                 self._claim(db, event)
-                row = (seq, event.at, self.clock.now(), kind, 1, event.line, body)
+                row = (seq, _real(event.at), _real(self.clock.now()), kind, 1, event.line, body)
                 last = _chained(last, row)
                 db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, last))
 
-    @staticmethod
-    def _end(db: sqlite3.Connection) -> tuple[int, bytes]:
+    def _end(self, db: sqlite3.Connection) -> tuple[int, bytes]:
+        """The highest `seq` ever given, and the hash of the last row that is there."""
         found = db.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
-        return (found[0], found[1]) if found else (0, _NO_HASH)
+        return (max(self._given(db), found[0]), found[1]) if found else (self._given(db), _NO_HASH)
+
+    @staticmethod
+    def _given(db: sqlite3.Connection) -> int:
+        found = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+        return int(found[0]) if found else 0
 
     def _claim(self, db: sqlite3.Connection, event: Event) -> None:
         """Let the unique indexes decide: what an event claims is there with the event, or the event is not."""
@@ -182,8 +132,8 @@ class SqliteLedger:
             except sqlite3.IntegrityError:
                 raise Joined(self._unsettled(db, event.act.claim)) from None
         elif isinstance(event, ActStepped):
-            act = self._act(db, event.act)
-            if act is None or act.state != event.was:
+            act = self._act(db, event.act, event.line)
+            if act is None or act.settled or act.state != event.was:
                 raise Moved(f"{event.act} is {act.state if act else 'not there'}, not {event.was}")
             fresh = stepped(act, event)
             db.execute("UPDATE acts SET state = ?, body = ? WHERE id = ?", (fresh.state, to_json(fresh), act.id))
@@ -197,25 +147,33 @@ class SqliteLedger:
                 ).fetchone()
                 raise AlreadyHeld(found[0] if found else hold.id) from None
         elif isinstance(event, HoldLifted):
-            changed = db.execute("UPDATE holds SET open = 0 WHERE id = ? AND open", (event.hold,))
+            changed = db.execute(
+                "UPDATE holds SET open = 0 WHERE id = ? AND line = ? AND open", (event.hold, event.line)
+            )
             if changed.rowcount != 1:
                 raise Moved(f"hold {event.hold} is lifted already")
 
-    @staticmethod
-    def _act(db: sqlite3.Connection, id_: str) -> Act | None:
+    def _act(self, db: sqlite3.Connection, id_: str, line: str) -> Act | None:
         found = db.execute("SELECT body FROM acts WHERE id = ?", (id_,)).fetchone()
-        return _ACT.decode(found[0]) if found else None
+        act = self._decoded(found[0]) if found else None
+        return act if act is not None and act.line == line else None
 
-    @staticmethod
-    def _unsettled(db: sqlite3.Connection, claim: str) -> Act:
+    def _decoded(self, body: bytes) -> Act:
+        try:
+            act: Act = _ACT.decode(body)
+        except msgspec.DecodeError as error:
+            words = f"{self.path}: an act in it cannot be read: {error}; a newer andon wrote it, or it is damaged"
+            raise LedgerUnusable(f"{words} (`andon audit verify` tells)") from error
+        return act
+
+    def _unsettled(self, db: sqlite3.Connection, claim: str) -> Act:
         found = db.execute(
-            f"SELECT body FROM acts WHERE claim = ? AND state IN {_UNSETTLED}",  # noqa: S608 - a constant
+            f"SELECT body FROM acts WHERE claim = ? AND state IN {UNSETTLED}",  # noqa: S608 - a constant
             (claim,),
         ).fetchone()
         if found is None:
             raise LedgerUnusable("an act of this id was asked before")
-        act: Act = _ACT.decode(found[0])
-        return act
+        return self._decoded(found[0])
 
     def read(self, after: int, limit: int = 1000) -> list[Row]:
         """Events with a higher `seq`, in order."""
@@ -231,15 +189,19 @@ class SqliteLedger:
         try:
             found = self._db.execute(f"SELECT {_ROW} FROM events {where}", values)  # noqa: S608 - constants only
             return [
-                Row(seq=seq, at=at, seen=seen, kind=kind, v=v, line=line, body=body, hash=hash_.hex())
+                # Text in a damaged file may be anything; what is not known is skipped.
+                Row(seq=seq, at=at, seen=seen, kind=str(kind), v=v, line=str(line), body=body, hash=_bytes(hash_).hex())
                 for seq, at, seen, kind, v, line, body, hash_ in found
             ]
-        except sqlite3.DatabaseError as error:
+        except TROUBLE as error:
             raise self._unusable(error) from error
 
     def changed(self) -> bool:
         """Whether another connection wrote since the last call: SQLite counts that for us."""
-        version = self._pragma("data_version")
+        try:
+            version = self._pragma("data_version")
+        except TROUBLE as error:
+            raise self._unusable(error) from error
         changed, self._version = version != self._version, version
         return changed
 
@@ -263,7 +225,7 @@ class SqliteLedger:
                 (series, start, end),
             )
             return tuple(Sample(*row) for row in found)
-        except sqlite3.DatabaseError as error:
+        except TROUBLE as error:
             raise self._unusable(error) from error
 
     def pulse(self, pulses: Sequence[Pulse]) -> None:
@@ -277,14 +239,14 @@ class SqliteLedger:
         """All signs of life."""
         try:
             return {row[0]: Pulse(*row) for row in self._db.execute("SELECT key, at, state, words FROM pulse")}
-        except sqlite3.DatabaseError as error:
+        except TROUBLE as error:
             raise self._unusable(error) from error
 
     def lease(self) -> Lease | None:
         """Who holds the lease now; None: nobody."""
         try:
             found = self._db.execute("SELECT holder, epoch, expires, beat FROM lease").fetchone()
-        except sqlite3.DatabaseError as error:
+        except TROUBLE as error:
             raise self._unusable(error) from error
         return Lease(*found) if found and found[2] > self.clock.now() else None
 
@@ -305,24 +267,26 @@ class SqliteLedger:
             db.execute("UPDATE lease SET expires = 0 WHERE holder = ?", (holder,))
 
     def checkpoint(self, format_: str, seq: int, board: bytes) -> None:
-        """Keep a folded board, with the hash of the row it ends at."""
+        """Keep a folded board, with a hash of it and of the row it ends at."""
         with self._transaction() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO checkpoints SELECT ?, seq, hash, ? FROM events WHERE seq = ?",
-                (format_, board, seq),
-            )
+            row = db.execute("SELECT hash FROM events WHERE seq = ?", (seq,)).fetchone()
+            if row is not None:
+                hash_ = _chained(row[0], (format_, board))
+                db.execute("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?)", (format_, seq, hash_, board))
 
     def last_checkpoint(self, format_: str) -> tuple[int, bytes] | None:
-        """The checkpoint of that format, if its row still has the hash it had then."""
+        """The checkpoint of that format, if it and the row it ends at are what they were."""
         try:
             found = self._db.execute(
-                "SELECT c.seq, c.board FROM checkpoints c JOIN events e ON e.seq = c.seq AND e.hash = c.hash "
+                "SELECT c.seq, c.board, c.hash, e.hash FROM checkpoints c JOIN events e ON e.seq = c.seq "
                 "WHERE c.format = ?",
                 (format_,),
             ).fetchone()
-        except sqlite3.DatabaseError as error:
+        except TROUBLE as error:
             raise self._unusable(error) from error
-        return (found[0], found[1]) if found else None
+        if found is None or _chained(found[3], (format_, found[1])) != found[2]:
+            return None
+        return found[0], found[1]
 
     def verify(self) -> Audit:
         """Walk the chain from the first event."""
@@ -336,7 +300,9 @@ class SqliteLedger:
                 if last != row[7]:
                     return Audit(count, row[0], f"event {row[0]} was changed after it was written")
                 count += 1
-        except sqlite3.DatabaseError as error:
+            if self._given(self._db) > count:
+                return Audit(count, count + 1, f"event {count + 1} is missing")
+        except TROUBLE as error:
             raise self._unusable(error) from error
         return Audit(count)
 
@@ -345,20 +311,27 @@ class SqliteLedger:
         self._db.close()
 
 
-def _statements(script: str) -> Iterator[str]:
-    """The statements of a script; a trigger's inner semicolon does not end it."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
+def _of_another_line(event: Event) -> bool:
+    """Whether a hold or an act would be claimed on one line and shown on another."""
+    if isinstance(event, HoldPlaced):
+        return event.hold.line != event.line
+    return isinstance(event, ActAsked) and event.act.line != event.line
+
+
+def _real(number: float) -> float:
+    """The number as SQLite gives it back: a whole one as a float, and no negative zero."""
+    return float(number) + 0.0
 
 
 def _chained(last: bytes, row: tuple[object, ...]) -> bytes:
     """The hash of a row: of everything in it, and of the hash before."""
-    digest = hashlib.sha256(last)
+    digest = hashlib.sha256(_bytes(last))
     for value in row:
-        part = value if isinstance(value, bytes) else repr(value).encode()
+        part = _bytes(value)
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.digest()
+
+
+def _bytes(value: object) -> bytes:
+    # Not repr for text: what it escapes depends on the version of Python.
+    return value if isinstance(value, bytes) else value.encode() if isinstance(value, str) else repr(value).encode()

@@ -12,31 +12,26 @@ the deployment id that the target compares.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 from andon.board import Board, Line
-from andon.clock import Clock, Time, age
-from andon.events import ActAsked, ActStepped, DeploymentSeen, Event, HaltedSeen, Marked
+from andon.clock import Clock, age
+from andon.events import ActAsked, ActStepped, Event
 from andon.keeper import Store
 from andon.model import Act, ActId, ActState, Deployment, Halted, HoldRef, TargetId, Why
 from andon.ports import (
     ACT_LIMIT_S,
-    CI,
     Accepted,
     Answer,
     Conflict,
-    Denied,
     Deploy,
-    Garbled,
-    Halting,
     Joined,
     LedgerUnusable,
     Moved,
     NoAnswer,
-    Notifier,
     Refused,
     Unreachable,
 )
+from andon.proof import GONE, Proof, Targets
 
 NOT_AFTER_S = 300.0
 """A deployment, a cancellation or a note not sent by then expires."""
@@ -49,36 +44,9 @@ MOST_WAIT_S = 30.0
 FRESH_S = 1.0
 """How old a read of the current deployment may be when an automatic rollback is sent without compare-and-set."""
 
-GONE = (Unreachable, Denied, Garbled)
-
 
 class NotDone(Exception):
     """It was not even begun; the words say why, and what to do."""
-
-
-class Targets(Protocol):
-    """The sources that acts go to, as the config names them."""
-
-    def halting(self, line: str, target: TargetId) -> Halting | None:
-        """The halting target of that name."""
-
-    def deploy(self, line: str) -> Deploy | None:
-        """Where the line deploys."""
-
-    def ci(self, line: str, target: TargetId) -> CI | None:
-        """The CI of that name."""
-
-    def notifier(self, line: str, target: TargetId) -> Notifier | None:
-        """The notifier of that name."""
-
-    def confirm_s(self, line: str, target: TargetId) -> float:
-        """How long a deployment may take to be seen."""
-
-    def only_way_in(self, line: str) -> bool:
-        """Whether nothing ships there but andon and what its cord halts."""
-
-    def halts(self, line: str) -> tuple[TargetId, ...]:
-        """The targets a stop of the line halts."""
 
 
 Wanted = Callable[[Board, Act], str]
@@ -105,7 +73,7 @@ class Door:
         self.read_only = read_only
         self._wanted = wanted
         self._driven: dict[ActId, asyncio.Task[None]] = {}
-        self._halt_lock: dict[TargetId, asyncio.Lock] = {}
+        self.proof = Proof(store, targets, clock, self.step)
 
     def check_may_act(self, line: str) -> None:
         """Raise NotDone if this process must not act on that line. Here, not in key bindings, is read-only enforced."""
@@ -128,7 +96,7 @@ class Door:
             except Joined as joined:
                 there = joined.act
                 if there.state == "unknown":
-                    await self._read(there)  # a press first resolves what is not known
+                    await self.proof.read(self._now(there))  # a press first resolves what is not known
                     if self._now(there).settled:
                         if self._now(there).state == "verified":
                             return self._now(there)
@@ -367,7 +335,7 @@ class Door:
         if reason := self._wanted(self.store.board, act):
             await self.step(act, act.state, "superseded", reason)
             return tries
-        if await self._read(act):
+        if await self.proof.read(self._now(act)):
             return tries
         now = self.clock.now()
         last = act.answered_at or act.sent_at or act.at
@@ -394,7 +362,7 @@ class Door:
             else:
                 await self._pause()
             return
-        if await self._read(act):
+        if await self.proof.read(self._now(act)):
             return
         now = self.clock.now()
         since = act.sent_at or act.at
@@ -402,107 +370,6 @@ class Door:
             await self.step(act, "sent", "unknown", "its sender ended before an answer came; reading")
             return
         await self._pause(READ_EVERY_S if now - since < self.clock.real(60) else 5.0)
-
-    async def _read(self, act: Act) -> bool:
-        """One read for an act; True if it settled it."""
-        act = self._now(act)
-        if act.settled:
-            return True
-        try:
-            if act.kind in ("halt", "release"):
-                return await self._read_halted(act)
-            if act.kind in ("rollback", "push"):
-                return await self._read_current(act)
-        except GONE as error:
-            words = f"cannot be read: {error}"
-            if act.state in ("accepted", "unknown") and act.words != words:
-                await self.step(act, act.state, act.state, words)
-        return False
-
-    async def _read_halted(self, act: Act) -> bool:
-        halting = self.targets.halting(act.line, act.target)
-        if halting is None:
-            await self.step(act, act.state, "refused", "the config names no such target any more")
-            return True
-        found = await halting.halted()
-        done = found.halted if act.kind == "halt" else _restored(act, found)
-        events: tuple[Event, ...] = ()
-        if not found.same(self.store.board.line(act.line).halted.get(act.target)):
-            events = (HaltedSeen(line=act.line, at=found.at or self.clock.now(), target=act.target, halted=found),)
-        if done:
-            await self.step(act, act.state, "verified", "confirmed by a read", "", *events)
-        elif events:
-            await self.store.commit(*events)
-        return done
-
-    async def _read_current(self, act: Act) -> bool:
-        deploy = self.targets.deploy(act.line)
-        if deploy is None:
-            await self.step(act, act.state, "failed", "the config names no deploy target for this line any more")
-            return True
-        current = await deploy.current()
-        now = self.clock.now()
-        if current is not None and current.id != act.expected:
-            return await self._read_other(act, deploy, current)
-        late = now - (act.sent_at or act.at) > self.targets.confirm_s(act.line, act.target)
-        if late:
-            minutes = self.targets.confirm_s(act.line, act.target) / 60
-            await self.step(act, act.state, "failed", f"not seen within {minutes:g} min; what ran before still runs")
-        return late
-
-    async def _read_other(self, act: Act, deploy: Deploy, current: Deployment) -> bool:
-        """Something else than the expected deployment runs: ours, or somebody's."""
-        ours = current if _is_ours(act, current) else None
-        if ours is None:
-            ours = next((item for item in await deploy.history(20) if _is_ours(act, item)), None)
-        if ours is None:
-            since = self.clock.now() - (act.sent_at or act.at)
-            answered = act.state == "accepted" or deploy.can.compare_and_set
-            if not answered and since <= self.targets.confirm_s(act.line, act.target):
-                return False  # where nothing is compared, what was not answered may still take effect
-            words = f"{current.version[:12]} by {current.by or 'somebody'} runs now; ours was not seen"
-            await self.step(act, act.state, "superseded", words)
-            return True
-        if ours.state == "rolling":
-            return False
-        if ours.state == "failed":
-            await self.step(act, act.state, "failed", ours.words or "the target says it failed", ours.id)
-            return True
-        words = "confirmed by a read" if ours.id == current.id else f"it ran; {current.version[:12]} runs now"
-        events: list[Event] = [DeploymentSeen(line=act.line, at=ours.at, source=act.target, deployment=ours)]
-        if act.kind == "rollback":
-            events.append(self._faulty(act))
-        await self.step(act, act.state, "verified", words, ours.id, *events)
-        return True
-
-    def _faulty(self, act: Act) -> Marked:
-        """What was rolled back is faulty until somebody says otherwise."""
-        undone = self.store.board.line(act.line).deployment(act.expected)
-        return Marked(
-            line=act.line,
-            at=self.clock.now(),
-            deployment=act.expected,
-            version=undone.version if undone else "",
-            mark="faulty",
-            who=act.who,
-            why=act.why,
-        )
-
-
-def _is_ours(act: Act, deployment: Deployment) -> bool:
-    """Whether a deployment is what this act began: by its reference, else by what it ships and when it began."""
-    if act.ref:
-        return deployment.id == act.ref
-    sent: Time = act.sent_at or act.at
-    return deployment.version == act.version and deployment.id != act.expected and deployment.at >= sent - 60
-
-
-def _restored(act: Act, found: Halted) -> bool:
-    """Whether what stands now is what stood before the halt."""
-    if act.before is None:
-        return False
-    before = {part.name: part.halted for part in act.before.parts}
-    return all(not part.halted or before.get(part.name, False) for part in found.parts)
 
 
 def _stands(line: Line, target: TargetId) -> bool:

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from andon.acts import GONE, NOT_AFTER_S, Door, NotDone
+from andon.acts import NOT_AFTER_S, Door, NotDone
 from andon.board import Board, Line
 from andon.clock import Clock, Time
 from andon.config import LineConfig
@@ -21,6 +21,7 @@ from andon.events import ActAsked, Event, HaltedSeen, HoldLifted, HoldPlaced, Ho
 from andon.keeper import Store
 from andon.model import Act, Change, Halted, Hold, HoldId, HoldRef, Note, OwnerKind, TargetId, new_id
 from andon.ports import AlreadyHeld, Joined, LedgerUnusable, Moved, Pulse
+from andon.proof import GONE
 
 LineState = Literal["running", "stopping", "stopped", "unknown"]
 FRESH_INTERVALS = 5
@@ -79,6 +80,8 @@ class Cord:
         self.door = door
         self.store = store
         self.clock = clock
+        self.read_at: dict[TargetId, Time] = {}
+        """When a target was last read, by any process: the ledger holds a read only where it said something new."""
         self._late: set[asyncio.Task[None]] = set()
 
     # ---- pulling
@@ -241,7 +244,8 @@ class Cord:
         stale = [
             target
             for target in self.lines[line].targets
-            if (last := board.halted.get(target)) is None or self.clock.now() - last.at > BEFORE_FRESH_S
+            if (last := board.halted.get(target)) is None
+            or self.clock.now() - max(last.at, self.read_at.get(target, 0.0)) > self.clock.real(BEFORE_FRESH_S)
         ]
         await asyncio.gather(*(self._read_one(line, target) for target in stale))
 
@@ -353,6 +357,7 @@ class Cord:
 
     async def reconcile(self, line: str, target: TargetId, found: Halted) -> str:
         """Compare a read with what the holds want; ask for what is missing. Returns what is odd, in words."""
+        self.read_at[target] = self.clock.now()
         board = self.store.board.line(line)
         if not found.same(board.halted.get(target)):
             await self.store.commit(HaltedSeen(line=line, at=self.clock.now(), target=target, halted=found))

@@ -4,6 +4,7 @@ Each task is supervised on its own: one that dies is told under its name, and st
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -19,6 +20,8 @@ from andon.model import Deployment, Metric, Run
 from andon.ports import READ_LIMIT_S, Changes, Fact, Halting, LedgerUnusable, Metrics, Pulse, Source
 from andon.ship import Shipper
 from andon.stations import Stations
+
+log = logging.getLogger("andon.duty")
 
 RESTART_S = 2.0
 HISTORY_S = 3600.0
@@ -155,6 +158,7 @@ class Duty:
             now, known = self.clock.now(), self.keeper.board.line(line).sources.get(source)
             if (known.state if known else "") != word or (word != "ok" and known is not None and known.words != words):
                 await self.keeper.commit(SourceSeen(line=line, at=now, source=source, state=word, words=words))
+                log.info("%s/%s is %s %s", line, source, word, words)
         key = f"source:{line}/{source}"
         if word == "ok" and now - self._pulsed.get(key, 0.0) >= self.clock.real(PULSE_EVERY_S):
             self._pulsed[key] = now
@@ -168,7 +172,7 @@ class Duty:
             patience = feed.Patience()
             while True:
                 wait = await self._read_halted(line, entry, halting, patience)
-                await self.clock.sleep(max(wait, self.clock.real(0.2)))
+                await self.clock.sleep(max(wait, self.clock.real(0.05)))
 
         return work
 
@@ -243,7 +247,9 @@ class Duty:
     # ---- clocks
 
     async def _compare_clocks(self) -> None:
-        sources = {name: source for _, name, source in self.stations.every()}
+        sources: dict[str, Source] = {}
+        for _, name, source in self.stations.every():
+            sources.setdefault(name, source)
         await asyncio.gather(*(self._compare(name, source) for name, source in sources.items()))
         self._compared.set()
         await self.clock.sleep(self.clock.real(SKEW_EVERY_S))

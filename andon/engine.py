@@ -6,6 +6,7 @@ and recovers acts whose asker died. A task of the duty that dies is seen, told, 
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 import threading
@@ -19,7 +20,7 @@ import msgspec
 from andon.acts import Door, NotDone
 from andon.clock import Clock, Time
 from andon.config import Config
-from andon.cord import Cord, Pulled
+from andon.cord import Cord, Pulled, pulse_key
 from andon.duty import Duty
 from andon.events import Marked, MarkWord, Started
 from andon.keeper import Keeper
@@ -32,6 +33,9 @@ T = TypeVar("T")
 LEASE_LIVE_S = 7.0
 BEAT_S = 2.0
 LOOK_S = 1.0
+SCREEN_S = 2.0
+PRESENT_S = 5.0
+"""How often a room says who is in it."""
 
 
 class View(msgspec.Struct, frozen=True):
@@ -80,7 +84,9 @@ class Engine:
         terminal: str = "",
         read_only: bool = False,
         duty: bool = True,
+        after_screen: bool = False,
     ) -> None:
+        """`after_screen`: the duty waits until `screen_shown` is called, or for two seconds: a start is not slowed."""
         self.config = config
         self.keeper = keeper
         self.clock = clock
@@ -90,13 +96,15 @@ class Engine:
         self.me = process_name()
         self.view = View(at=clock.now())
         self._wants_duty = duty and not read_only
+        self._after_screen = after_screen
+        self._screen: asyncio.Event
         self._state = state
         self._loop: asyncio.AbstractEventLoop
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._ready: Future[None] = Future()
         self._stopping: asyncio.Event
         self._lease: Lease | None = None
-        self._lease_seen: Time = 0.0
+        self._present_at: Time = 0.0
         self._duty: Duty | None = None
 
     # ---- from any thread
@@ -113,6 +121,11 @@ class Engine:
             return
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(timeout=deadline_s + 1)
+
+    def screen_shown(self) -> None:
+        """The first frame is there: the duty may begin."""
+        if not self._screen.is_set():
+            self._loop.call_soon_threadsafe(self._screen.set)
 
     def ask(self, work: Callable[[], Coroutine[Any, Any, T]]) -> "Future[T]":
         """Run `work` in the engine's loop: the one way in."""
@@ -202,6 +215,7 @@ class Engine:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
+        self._screen = asyncio.Event()
         self.stations = Stations(self.config, self.clock, self._state, read_only=self.read_only)
         self.door = Door(
             self.keeper, self.stations, self.clock, me=self.me, wanted=self._wanted, read_only=self.read_only
@@ -242,6 +256,11 @@ class Engine:
         now = self.clock.now()
         if not self._wants_duty:
             return
+        if self._after_screen:
+            self._after_screen = False
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._screen.wait(), SCREEN_S)
+            now = self.clock.now()
         if self._lease is None or now - self._lease.beat_at >= self.clock.real(BEAT_S):
             try:
                 live_s = self.clock.real(LEASE_LIVE_S)
@@ -279,10 +298,14 @@ class Engine:
 
     async def _look(self) -> None:
         now = self.clock.now()
-        if self.terminal:
+        if self.terminal and now - self._present_at >= self.clock.real(PRESENT_S):
+            self._present_at = now
             await self.keeper.pulse(Pulse(f"person:{self.who}@{self.terminal}", now, "here"))
         lease = await self.keeper.call(lambda ledger: ledger.lease())
         pulses = await self.keeper.call(lambda ledger: ledger.pulses())
+        for target in {target for line in self.config.lines.values() for target in line.targets}:
+            if (pulse := pulses.get(pulse_key(target))) is not None:
+                self.cord.read_at[target] = max(pulse.at, self.cord.read_at.get(target, 0.0))
         self.view = View(
             at=now,
             lease=lease,

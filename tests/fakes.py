@@ -282,9 +282,19 @@ class Room:
         self.cord = Cord(shop.lines, self.door, self, shop.clock)
         self.shipper = Shipper(shop.lines, self.door, self.cord, self, shop.clock)
         self.tail()
+        self.tasks = {asyncio.create_task(self._every(0.1, self.tail))}
 
     def _wanted(self, board: Board, act: Act) -> str:
         return self.cord.wanted(board, act)
+
+    def recovers(self, *, lease: bool = True) -> None:
+        """From now on it looks each second for acts to drive, as an engine does."""
+        self.tasks.add(asyncio.create_task(self._every(1.0, lambda: self.door.recover(lease=lease))))
+
+    async def _every(self, seconds: float, work: Callable[[], None]) -> None:
+        while True:
+            work()
+            await asyncio.sleep(seconds)
 
     def tail(self) -> None:
         while rows := self.shop.ledger.read(self.seq):
@@ -348,7 +358,7 @@ class Room:
 
     def die(self) -> None:
         """The process is gone."""
-        for task in self.door.driven:
+        for task in (*self.door.driven, *self.tasks):
             task.cancel()
         self.door.ask = self.door.drive = None  # type: ignore[assignment,method-assign]
 
@@ -409,10 +419,10 @@ class Shop:
         return Room(self, who, read_only=read_only)
 
     def ships(self, *versions: str, line: str = LINE) -> None:
-        """Deployments that are on the board, a minute after one another, the last one now."""
+        """Deployments that are on the board, an hour after one another, the last one now."""
         assert self.deploy is not None
         for index, version in enumerate(versions):
-            at = self.clock.now() - 60.0 * (len(versions) - 1 - index)
+            at = self.clock.now() - 3600.0 * (len(versions) - 1 - index)
             change = Change(id=version, title=f"title of {version}", author=f"author of {version}", at=at)
             self.ledger.commit(ChangesSeen(line=line, at=at, source="ci", changes=(change,)))
             self.deploy.put(version)
@@ -443,7 +453,7 @@ def play(work: Callable[[Shop], Coroutine[Any, Any, None]]) -> None:
     asyncio.set_event_loop(loop)
     try:
         shop = Shop(loop)
-        loop.run_until_complete(asyncio.wait_for(work(shop), 50_000))
+        loop.run_until_complete(asyncio.wait_for(work(shop), 10_000))
         for task in asyncio.all_tasks(loop):
             task.cancel()
         loop.run_until_complete(asyncio.sleep(0.1))

@@ -375,6 +375,9 @@ class StillEngine:
             future.set_result(not self.false)
         return future
 
+    def screen_shown(self) -> None:
+        pass
+
     def pull(self, line: str, why: str = "", age_s: float = 0.0) -> "Future[Any]":
         return self._ask("pull", line)
 
@@ -470,5 +473,8 @@ async def settle(app: Any, pilot: Any, seen: Callable[[str], bool] | str = "") -
     await pilot.pause()
     await until(lambda: app.moment is not None and app.moment.samples and ready(), what=f"{seen!r} on the screen")
     app.paint()
-    await pilot.pause()
-    return screen_text(app)
+    before = ""
+    while (text := screen_text(app)) != before:  # until the layout has come to rest
+        before = text
+        await pilot.pause(0.05)
+    return text

@@ -13,14 +13,12 @@ from andon.board import ACTS, CHANGES, DEPLOYMENTS, HOLDS, RUNS, Board
 from andon.events import (
     KINDS,
     NAMES,
-    ActAsked,
     ActStepped,
     ChangesSeen,
     DeploymentSeen,
     Event,
     Helped,
     HoldLifted,
-    HoldPlaced,
     HoldTaken,
     Judged,
     Marked,
@@ -31,11 +29,11 @@ from andon.events import (
     decode,
     encode,
 )
-from andon.model import Act, Change, Deployment, Hold, Run, Sample, Verdict, to_json
+from andon.model import Change, Deployment, Run, Sample, Verdict, to_json
+from tests.ledgers import SHOP, asked, lifted, placed, step
 from tests.strategies import histories
 
 LIMITS = ("CHANGES", "RUNS", "DEPLOYMENTS", "ACTS", "HOLDS")
-SHOP = "shop"
 
 
 @pytest.fixture
@@ -63,42 +61,6 @@ def fold(events: Iterable[Event], board: Board | None = None) -> Board:
     for event in events:
         board = board.apply(kept(event))
     return board
-
-
-def act(id_: str = "a0000001", **more: object) -> Act:
-    values = {
-        "id": id_,
-        "kind": "halt",
-        "line": SHOP,
-        "target": "ci",
-        "subject": id_,
-        "who": "ann",
-        "why": "x",
-        "at": 1.0,
-        "not_before": 1.0,
-        "not_after": 9.0,
-    }
-    return Act(**(values | more))  # type: ignore[arg-type]
-
-
-def hold(id_: str, owner: str = "ann", at: float = 1.0) -> Hold:
-    return Hold(id=id_, line=SHOP, owner=owner, why="[/] broken", since=at, stop=id_)
-
-
-def placed(id_: str, owner: str = "ann", at: float = 1.0) -> HoldPlaced:
-    return HoldPlaced(line=SHOP, at=at, hold=hold(id_, owner, at))
-
-
-def lifted(id_: str, at: float = 2.0) -> HoldLifted:
-    return HoldLifted(line=SHOP, at=at, hold=id_, who="bo", why="mended")
-
-
-def asked(id_: str, **more: object) -> ActAsked:
-    return ActAsked(line=SHOP, at=1.0, act=act(id_, **more))
-
-
-def step(id_: str, was: str, now: str, at: float = 2.0, **more: str) -> ActStepped:
-    return ActStepped(line=SHOP, at=at, act=id_, was=was, now=now, **more)  # type: ignore[arg-type]
 
 
 def deployed(id_: str, at: float, state: str = "settled") -> DeploymentSeen:
@@ -207,7 +169,7 @@ def test_a_long_history_keeps_the_newest_and_all_that_is_open():
             Helped(line=SHOP, at=at, deployment=name, word="recovered", sentence="x"),
             Marked(line=SHOP, at=at, deployment=name, version=name, mark="good", who="ann", why="x"),
             placed(name, at=at),
-            lifted(name, at),
+            lifted(name, at=at),
             asked(name),
             step(name, "intent", "withdrawn", at),
         ]
@@ -259,7 +221,7 @@ def test_a_stop_lasts_from_the_first_open_hold_to_the_last_lifted():
 
 
 def test_a_hold_is_lifted_once_and_keeps_the_first_reason():
-    board = fold([placed("h1"), lifted("h1", 2.0)])
+    board = fold([placed("h1"), lifted("h1", at=2.0)])
     again = HoldLifted(line=SHOP, at=3.0, hold="h1", who="cy", why="other")
     assert fold([again], board) == board
 

@@ -1,5 +1,6 @@
 """The room: what a person sees at each size and in each state, and what the keys do about it."""
 
+import difflib
 import os
 import subprocess
 import sys
@@ -9,9 +10,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from adapters.sqlite import SqliteLedger
+from andon.clock import WallClock
+from andon.engine import Engine
 from andon.events import ActAsked, ActStepped, DeploymentSeen, Judged, SourceSeen
+from andon.keeper import Keeper
 from andon.model import Deployment, Verdict
 from tests.helpers import HOSTILE, until
+from tests.pty_harness import Program
 from tests.room_helpers import (
     LINES,
     NOW,
@@ -28,7 +34,9 @@ from tests.room_helpers import (
     view,
 )
 from tui import commands
+from tui.app import Room
 from tui.doing import Doing
+from tui.opening import demo_config
 from tui.panels.danger import DangerRow
 from tui.panels.line_facts import LineFacts
 from tui.panels.looks import FILLS, looks
@@ -53,7 +61,8 @@ def golden(name: str, text: str) -> None:
     path = GOLDEN / f"{name}.txt"
     if WRITE:
         path.write_text(text + "\n")
-    assert text + "\n" == path.read_text()
+    differ = difflib.unified_diff(path.read_text().splitlines(), text.splitlines(), "agreed", "seen", lineterm="", n=0)
+    assert not (words := "\n".join(differ)), words
 
 
 PICTURES = [
@@ -238,6 +247,25 @@ async def test_a_row_that_raises_takes_no_other_line_with_it(tmp_path, monkeypat
             assert "storefront" in text
 
 
+async def test_when_the_state_of_a_line_cannot_be_told_f9_still_stops_it(tmp_path, monkeypatch):
+    def raises(*_):
+        raise KeyError("n")
+
+    with shop(tmp_path) as made:
+        room = made.room()
+        async with room.run_test(size=(80, 24)) as pilot:
+            await settle(room, pilot)
+            for module in ("facts", "floor", "floor_row", "line_facts", "top"):
+                monkeypatch.setattr(f"tui.panels.{module}.status", raises)
+            monkeypatch.setattr("tui.arming.rollback_words", raises)
+            made.clock.at += 10
+            await until(lambda: "this panel failed: KeyError" in screen_text(room))
+            assert room.danger.armed is None
+            assert "could not be worked out" in room.danger.why_not
+            await pilot.press("f9")
+            await until(lambda: made.engine.asked == [("pull", "checkout")])
+
+
 async def test_the_floor_draws_what_is_seen_of_a_thousand_lines(tmp_path):
     names = tuple(f"line-{number}" for number in range(1000))
     with shop(tmp_path, names=()) as made:
@@ -265,7 +293,7 @@ async def test_one_bell_for_each_new_hold(tmp_path):
     with shop(tmp_path, hold("search", "bo", 100, "look")) as made:
         room = made.room()
         bells = []
-        room.bell = lambda: bells.append(1)
+        room.announcer._bell = lambda: bells.append(1)
         async with room.run_test(size=(80, 24)) as pilot:
             await settle(room, pilot, "search")
             assert bells == []
@@ -426,6 +454,15 @@ async def test_f4_is_not_armed_when_its_target_has_no_room(tmp_path):
             assert room.danger.stop_line == "checkout"
 
 
+async def test_f4_is_armed_on_the_tiny_page_where_its_versions_can_be_read(tmp_path):
+    with shop(tmp_path) as made:
+        room = made.room()
+        async with room.run_test(size=(40, 6)) as pilot:
+            await pilot.pause()
+            await until(lambda: "F4 roll back checkout 5de1 → 4f2a" in screen_text(room))
+            await until(lambda: room.danger.armed is not None)
+
+
 async def test_data_that_is_old_is_read_again_before_a_rollback(tmp_path):
     with shop(tmp_path) as made:
         made.engine.view = view(without="source:checkout/nomad")
@@ -584,6 +621,17 @@ async def test_a_deployment_that_is_rolling_lies_at_its_station(tmp_path):
 # Moving about
 
 
+async def test_a_panel_that_takes_its_place_is_drawn_at_once(tmp_path):
+    with shop(tmp_path, hold("checkout", "bo", 60, "odd")) as made:
+        room = made.room()
+        async with room.run_test(size=(80, 24)) as pilot:
+            await settle(room, pilot)
+            text = await pressed(room, pilot, "enter", seen="confirmed by a read")
+            assert "60 min · 1 of 2" not in text
+            await pressed(room, pilot, "m", seen="60 min · 1 of 2")
+            await pressed(room, pilot, "h", seen="confirmed by a read")
+
+
 async def test_find_sort_and_worst(tmp_path):
     with shop(tmp_path, *incident(), dips=("revenue/min",)) as made:
         room = made.room()
@@ -600,14 +648,13 @@ async def test_find_sort_and_worst(tmp_path):
 
 
 async def test_q_asks_once_when_nobody_would_watch(tmp_path):
+    words = "3 deployments are being watched here, nobody else is running: q again to leave"
     with shop(tmp_path) as made:
         made.engine.view = view(without="person:")
         room = made.room()
-        async with room.run_test(size=(120, 24)) as pilot:
+        async with room.run_test(size=(80, 24)) as pilot:
             await settle(room, pilot)
-            await pressed(
-                room, pilot, "q", seen="3 deployments are being watched here, nobody else is running: q again"
-            )
+            await pressed(room, pilot, "q", seen=words)
             assert room.is_running
             await pilot.press("q")
             await until(lambda: room._exit)
@@ -655,6 +702,28 @@ async def test_a_click_on_the_danger_row_is_the_key(tmp_path):
             assert made.engine.asked == [("pull", "checkout")]
 
 
+async def test_f9_in_the_room_stops_a_line_of_the_plant(tmp_path):
+    """The real engine, the real ledger, the plant outside: pulled by key, proven by a read, resumed with a reason."""
+    clock, own = WallClock(), tmp_path / "own"
+    own.mkdir(mode=0o700)
+    found = demo_config(tmp_path, 7)
+    keeper = Keeper(lambda: SqliteLedger(own / "ledger.db", clock), clock).start()
+    engine = Engine(found, keeper, clock, own, who="ann", terminal="here:pts/1").start()
+    try:
+        room = Room(found, keeper, engine, clock)
+        async with room.run_test(size=(100, 30)) as pilot:
+            await until(lambda: "F4  roll back checkout" in screen_text(room))
+            await until(lambda: room.danger.stop_line == "checkout")
+            await pilot.press("f9")
+            await until(lambda: "checkout stopped" in screen_text(room))
+            assert keeper.board.line("checkout").open_holds[0].owner == "ann"
+            await pilot.press("enter", "r", *"ok", "f8")
+            await until(lambda: "● checkout runs" in screen_text(room))
+    finally:
+        engine.stop()
+        keeper.close()
+
+
 def test_nothing_heavy_is_brought_in_before_the_first_paint():
     code = "import tui.app, sys; print(*sys.modules)"
     found = subprocess.run(
@@ -662,3 +731,19 @@ def test_nothing_heavy_is_brought_in_before_the_first_paint():
     )
     held = set(found.stdout.split())
     assert not held & {"plotext", "httpx", "numpy", "adapters.plant", "psycopg", "keyring"}
+
+
+def test_in_a_real_terminal_f9_stops_f4_can_be_withdrawn_and_q_leaves(tmp_path):
+    with Program([sys.executable, "-m", "tui", "demo"], columns=80, rows=24, cwd=GOLDEN.parents[1]) as room:
+        room.wait_for("F9  stop checkout    F4  roll back checkout")
+        room.type("\x1b[20~")
+        room.wait_for("checkout stopped")
+        room.wait_for("F9  checkout is stopped")
+        room.type("\x1b[14~")
+        room.wait_for("withdraw the rollback; the line stays held")
+        room.type("\x1b")
+        room.wait_for("F9  checkout is stopped")
+        room.type("q")
+        room.wait_for("q again to leave")
+        room.type("q")
+        assert room.exit_code() == 0

@@ -272,3 +272,11 @@ def test_falling_together_is_seen_in_another_metric() -> None:
     assert not threshold.together(RATE, rows[:-1], onset, 60.0)
     assert not threshold.together(RATE, [*rows, at(3, GOOD)], onset, 60.0)
     assert not threshold.together(RATE, [], onset, 60.0)
+
+
+def test_three_buckets_are_wanted_whatever_for_says() -> None:
+    hasty = Threshold(below=0.02, for_s=60.0)
+    metric = Metric("conversion", "m", "proportion", "falls", "q", every=MIN, lag=5.0, threshold=hasty)
+    assert threshold.buckets_of(metric, hasty) == 3
+    rows = [*BEFORE, *usual(0, 1, rate=BAD)]
+    assert threshold.judge(metric, rows, "v", T, UNTIL, T + 2 * MIN + 5)[0].word == "undecided"

@@ -5,6 +5,11 @@ import sys
 
 def main() -> int:
     """Run the command line; returns the exit code."""
+    if sys.argv[1:] == ["--version"]:
+        from tui import VERSION
+
+        print(f"andon {VERSION}")
+        return 0
     from tui.cli import run
 
     return run(sys.argv[1:])

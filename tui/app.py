@@ -1,7 +1,9 @@
 """The room: what is put together with what. No panel code, no rules; the paint loop, the danger keys, and leaving."""
 
+import logging
+import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,27 +15,33 @@ from textual.message import Message
 from textual.screen import Screen
 
 import themes
+from andon.acts import NotDone
 from andon.board import Board
 from andon.clock import Clock
 from andon.config import Config
-from andon.events import ActStepped, Event
+from andon.events import Event
 from andon.keeper import Keeper
+from andon.ports import LedgerUnusable
+from tui.announcing import GIVE_TITLE_BACK, KEEP_TITLE, Announcer, failures
 from tui.arming import Arming
 from tui.commands import BY_ID, COMMANDS
 from tui.doing import Doing
 from tui.engine import Engine
+from tui.leaving import crash_text
 from tui.leaving_words import left_undone
 from tui.moment import Moment, signature
 from tui.panels.danger import data_age, grace_s
-from tui.panels.facts import stop_word
 from tui.panels.looks import Painter, few_colours, here
 from tui.panels.panel import Panel
+from tui.panels.troubles import troubles
 from tui.screens.floor import FloorScreen
 from tui.screens.frame import RoomScreen
 from tui.screens.line import LineScreen
 from tui.screens.reason import ReasonScreen
 from tui.sight import Sight
 from tui.terminal import Armed, Danger, GatedApp, Terminal
+
+log = logging.getLogger("andon.room")
 
 PAINT_S = 0.1
 GRACE_S = 3.0
@@ -76,7 +84,7 @@ class Room(GatedApp[None]):
         log_path: Path | None = None,
     ) -> None:
         """Prepare. Keeper and engine were started by the caller, who stops them. Raises FileError for a theme."""
-        found = themes.load("sixteen" if theme == "dark" and few_colours(_environ()) else theme)
+        found = themes.load("sixteen" if theme == "dark" and few_colours(os.environ) else theme)
         looks = here(sixteen=found.ansi)
         if not looks.colour:
             found = themes.load("sixteen")  # the terminal's own ground: no colour is sent
@@ -100,8 +108,9 @@ class Room(GatedApp[None]):
         self.by_trouble = False
         self.question = ""
         self._question_at = 0.0
-        self._told_holds: set[str] | None = None
+        self.announcer = Announcer(self.bell, self._write)
         self._last_key: object = None
+        self._failed: set[str] = set()
         keeper.listen(self._heard)
 
     # ---- beginning
@@ -112,13 +121,13 @@ class Room(GatedApp[None]):
 
     def on_mount(self) -> None:
         """Begin to paint."""
-        self._write("\x1b[22;0t")  # keep the terminal's title, to give it back
+        self._write(KEEP_TITLE)
         self.set_interval(PAINT_S, self.paint, name="paint")
         self.call_after_refresh(self.paint)
 
     def on_unmount(self) -> None:
         """Give the terminal's title back."""
-        self._write("\x1b[23;0t")
+        self._write(GIVE_TITLE_BACK)
 
     # ---- painting
 
@@ -133,19 +142,30 @@ class Room(GatedApp[None]):
         if front is None or not self._running:
             return
         moment = self._look(front)
-        key = (signature(moment), front, self.screen, front.size, self.question, self.by_trouble, _own(front))
+        key = (signature(moment), front, self.screen, front.size, self.question, self.by_trouble, front.own)
         if key == self._last_key:
             return
         self._last_key = key
         self.moment = moment
-        self._announce(moment)
         front.key_row.question = self.question
-        front.show(moment)
+        self._guarded("the screen", lambda: front.show(moment))
         self.arming.drawn(moment, front)
+        self._guarded("the bell", lambda: self.announcer.look(moment))
+
+    def _guarded(self, what: str, work: Callable[[], None]) -> None:
+        """Do a part of a paint; what fails there is told once and takes neither the room nor F9 with it."""
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - the danger keys and the other parts live on
+            if what not in self._failed:
+                self._failed.add(what)
+                log.error("%s failed\n%s", what, crash_text(error))
+                self.tell(f"{what} failed: {type(error).__name__} · logged · ctrl+l tries again", bad=True)
 
     def redraw(self) -> None:
         """Draw everything again."""
         self._last_key = None
+        self._failed.clear()
         if self.front is not None:
             self.front.forget()
         self.refresh(layout=True)
@@ -183,17 +203,6 @@ class Room(GatedApp[None]):
         seen = order[top : top + front.floor.size.height // front.floor.tall + 2]
         return tuple(dict.fromkeys((*seen, *((self.line,) if self.line else ()))))
 
-    def _announce(self, moment: Moment) -> None:
-        """One bell for each new hold, and the title says what is stopped."""
-        holds = {hold.id for name in moment.order for hold in moment.known(name).open_holds}
-        if self._told_holds is not None and holds - self._told_holds:
-            self.bell()
-        if holds != self._told_holds:
-            stopped = [name for name in moment.order if moment.known(name).open_holds]
-            words = f"andon: {', '.join(stopped[:3])} {stop_word(moment, stopped[0]).lower()}" if stopped else "andon"
-            self._write(f"\x1b]0;{words}\x07")  # names of lines hold nothing but a-z, 0-9 and -
-        self._told_holds = holds
-
     def _write(self, text: str) -> None:
         if isinstance(self._driver, Terminal):
             self._driver.write(text)
@@ -208,6 +217,7 @@ class Room(GatedApp[None]):
 
     def frame_shown(self) -> None:
         """The frame has left for the terminal: its danger row is true now."""
+        self.engine.screen_shown()
         self.arming.seen()
 
     def _stop(self, line: str) -> None:
@@ -222,10 +232,13 @@ class Room(GatedApp[None]):
         fresh_target = time.time() - armed.painted_at < SETTLED_MS
         age_s = OLD_S if fresh_target else self._age_s(armed.line)
         grace = grace_s(moment, armed.line, GRACE_S) if moment is not None else GRACE_S
-        self.follow(self.engine.rollback(armed.line, armed.expected, grace, age_s), f"roll back {armed.line}")
+        future = self.engine.rollback(armed.line, armed.expected, grace, age_s)
+        self.sight.press(armed.line)  # the cord is pulled first: shown at once
+        self.follow(future, f"roll back {armed.line}", line=armed.line)
 
     def _age_s(self, line: str) -> float:
-        return data_age(self.moment, line) if self.moment is not None else 0.0
+        """How old what is on the screen is; asked in the input thread, so of what the engine saw last."""
+        return data_age(self.config.lines[line], self.engine.view, self.sight.clock.now())
 
     def on_danger_pressed(self, event: Danger.Pressed) -> None:
         """A danger key was caught: show it now."""
@@ -247,7 +260,8 @@ class Room(GatedApp[None]):
             if error is not None:
                 if line:
                     self.sight.unpress(line)
-                self.post_message(self.Told(str(error) or f"{what}: {type(error).__name__}"))
+                known = isinstance(error, NotDone | LedgerUnusable)
+                self.post_message(self.Told(str(error) if known else f"{what} failed: {type(error).__name__}"))
             elif false and found.result() is False:
                 self.post_message(self.Told(f"{what}: {false}"))
 
@@ -257,12 +271,8 @@ class Room(GatedApp[None]):
         """New events, in the ledger's thread: an act that failed is told."""
         if not self._running:
             return
-        for _, event in events:
-            if isinstance(event, ActStepped) and event.now in ("refused", "failed", "expired"):
-                act = board.line(event.line).acts.get(event.act)
-                what = f"{act.kind} {act.target}" if act else "an act"
-                tail = f": {event.words}" if event.words else ""
-                self.post_message(self.Told(f"{event.line}: {what} {event.now}{tail}"))
+        for words in failures(events, board):
+            self.post_message(self.Told(words))
 
     def on_room_told(self, event: "Room.Told") -> None:
         """Say it."""
@@ -315,20 +325,15 @@ class Room(GatedApp[None]):
 
     def refind(self) -> None:
         """Which lines are shown, and in which order."""
-        names = [name for name in self.config.lines if self.find.lower() in name]
-        if self.by_trouble and self.moment is not None:
-            from tui.panels.troubles import troubles
-
-            worst = list(dict.fromkeys(item.line for item in troubles(self.moment) if item.line))
-            names.sort(key=lambda name: worst.index(name) if name in worst else len(worst))
-        self.sight.order = tuple(names)
+        self.sight.arrange(self.find, troubles(self.moment) if self.by_trouble and self.moment is not None else ())
         self._last_key = None
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: the table of commands, nothing else."""
         where = self.front.where if self.front is not None else ""
         for command in COMMANDS:
-            if where in command.where and command.id not in ("palette", "up", "down", "first", "last"):
+            off = command.acts and self.sight.read_only
+            if where in command.where and command.group != "move" and not off and command.id not in ("palette", "back"):
 
                 def act(id_: str = command.id) -> None:
                     self.action_do(id_)
@@ -358,20 +363,3 @@ class Room(GatedApp[None]):
     def drain(self, reason: str, deadline: float) -> None:
         """Finish or record every open act; in a thread of its own."""
         self.engine.stop(max(0.0, deadline - time.monotonic() - 1.0))
-
-
-def _environ() -> dict[str, str]:
-    import os
-
-    return dict(os.environ)
-
-
-def _own(front: RoomScreen) -> tuple[object, ...]:
-    """What a screen shows beside the moment."""
-    if isinstance(front, FloorScreen):
-        return (front.floor.dense, front.floor.scroll_offset)
-    if isinstance(front, LineScreen):
-        return (front.chart_first,)
-    if isinstance(front, ReasonScreen):
-        return (front.head.choice, front.head.refused)
-    return ()

@@ -8,13 +8,13 @@ from andon.config import LineConfig
 from andon.feed import told
 from andon.ports import READ_LIMIT_S, Denied, Garbled, Halting, Source, Unreachable
 from andon.stations import Stations
+from tui.printing import out
 from tui.setup import Desk
 
 
 def check(desk: Desk, args: argparse.Namespace) -> int:
-    """0: every source answers and can do what the config asks of it; 1: one does not."""
-    from tui.commandline import out
-
+    """0: every source answers and can do what the config asks of it; 1: one does not. Raises FileError."""
+    desk.check_theme()
     rows = asyncio.run(_ask_all(desk))
     warnings = list(desk.config.warnings)
     lines = [f"{'✓' if row['ok'] else '✗'} {row['line']}/{row['source']}: {row['words']}" for row in rows]

@@ -1,10 +1,9 @@
 """What the commands do, after the options are known."""
 
 import argparse
-import sys
+import signal
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable
 from typing import Any
 
 from andon import rollback
@@ -13,14 +12,14 @@ from andon.board import Line
 from andon.clock import age
 from andon.config import schema
 from andon.cord import state
-from andon.model import SETTLED, Act, to_json
+from andon.model import SETTLED
 from andon.ports import LedgerUnusable
-from andon.text import gate
 from andon.yamlfile import FileError
+from tui import acting
 from tui.cli import NO_ANSWER, complain
+from tui.printing import NotPrinted, leave_stdout, out
 from tui.setup import Desk
 
-CONFIRMED, REFUSED, NOT_YET = 0, 1, 3
 SIGNS = {"running": "●", "stopping": "■", "stopped": "■", "unknown": "?"}
 
 
@@ -28,18 +27,19 @@ def run(args: argparse.Namespace) -> int:
     """Do a command; returns the exit code."""
     try:
         return _COMMANDS[args.command](args)
-    except (FileError, LedgerUnusable) as error:
+    except FileError as error:
+        return complain(str(error), prefix="" if error.file else "andon: ")
+    except LedgerUnusable as error:
         return complain(str(error))
     except NotDone as error:
-        return complain(str(error), REFUSED)
+        return complain(str(error), acting.REFUSED)
+    except NotPrinted as error:
+        return complain(str(error))
+    except BrokenPipeError:
+        leave_stdout()
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
-        return 130
-
-
-def out(value: Any, args: argparse.Namespace, text: str) -> None:
-    """Print a result: JSON if it was asked for, else cleaned text."""
-    sys.stdout.write(to_json(value).decode() + "\n" if getattr(args, "json", False) else gate(text) + "\n")
-    sys.stdout.flush()
+        return 128 + signal.SIGINT
 
 
 # ---- looking
@@ -161,7 +161,7 @@ def _refold(ledger: Any) -> Any:
 def _schema(_: argparse.Namespace) -> int:
     import json
 
-    sys.stdout.write(json.dumps(schema(), indent=2) + "\n")
+    out(None, argparse.Namespace(), json.dumps(schema(), indent=2))
     return 0
 
 
@@ -179,95 +179,15 @@ def _check(args: argparse.Namespace) -> int:
     return check(Desk(args), args)
 
 
-# ---- acting
-
-
-def _acting(work: Callable[[Desk, Any, argparse.Namespace], tuple[Sequence[str], Any]]) -> Callable[..., int]:
-    """A command that acts: asked here, sent by this process, waited for until a read has confirmed it."""
-
-    def command(args: argparse.Namespace) -> int:
-        desk = Desk(args)
-        desk.check_line(getattr(args, "line", None))
-        keeper = desk.keeper()
-        engine = desk.engine(keeper, duty=False)
-        try:
-            act_ids, shown = work(desk, engine, args)
-            return _prove(desk, keeper, act_ids, shown, args)
-        finally:
-            engine.stop()
-            keeper.close()
-
-    return command
-
-
-def _wait(future: "Future[Any]") -> Any:
-    return future.result()
-
-
-def _pull(desk: Desk, engine: Any, args: argparse.Namespace) -> tuple[Sequence[str], Any]:
-    if bool(args.line) == bool(args.all):
-        raise FileError("andon", None, (), "name one line, or --all")
-    lines = list(desk.config.lines) if args.all else [args.line]
-    pulled = [_wait(future) for future in [engine.pull(line, args.reason) for line in lines]]
-    for item in pulled:
-        if not item.recorded:
-            complain(f"{item.hold.line}: sent, but the ledger does not answer: not recorded yet", 0)
-    stops = {item.hold.stop for item in pulled}
-    ids = [act.id for line in lines for act in engine.keeper.board.line(line).acts.values() if act.subject in stops]
-    return ids, [item.hold for item in pulled]
-
-
-def _resume(desk: Desk, engine: Any, args: argparse.Namespace) -> tuple[Sequence[str], Any]:
-    lifted = _wait(engine.resume(args.line, args.reason, args.hold, all_=args.all))
-    line = engine.keeper.board.line(args.line)
-    stops = {hold.stop for hold in lifted}
-    return [act.id for act in line.acts.values() if act.kind == "release" and act.subject in stops], lifted
-
-
-def _rollback(desk: Desk, engine: Any, args: argparse.Namespace) -> tuple[Sequence[str], Any]:
-    act = _wait(engine.rollback(args.line, why=args.reason, to=args.to))
-    return [act.id], act
-
-
-def _push(desk: Desk, engine: Any, args: argparse.Namespace) -> tuple[Sequence[str], Any]:
-    act = _wait(engine.push(args.line, args.push_version, args.reason, args.through))
-    return [act.id], act
-
-
-def _mark(desk: Desk, engine: Any, args: argparse.Namespace) -> tuple[Sequence[str], Any]:
-    return [], _wait(engine.mark(args.line, args.deployment, args.mark, args.reason))
-
-
-def _prove(desk: Desk, keeper: Any, act_ids: Sequence[str], shown: Any, args: argparse.Namespace) -> int:
-    """Wait until each act is settled by a read; say what became of it; the worst decides the exit code."""
-    deadline = desk.clock.now() + getattr(args, "wait", 0.0)
-    ids = set(act_ids)
-    while True:
-        acts = [act for line in keeper.board.lines.values() for act in line.acts.values() if act.id in ids]
-        if all(act.settled for act in acts) or desk.clock.now() >= deadline:
-            break
-        time.sleep(0.05)
-    text = "\n".join(_act_text(act) for act in acts) or "recorded"
-    out({"asked": shown, "acts": acts}, args, text)
-    if any(act.state in ("refused", "failed", "superseded", "expired", "withdrawn") for act in acts):
-        return REFUSED
-    if any(act.state == "unknown" for act in acts):
-        return NO_ANSWER
-    return CONFIRMED if all(act.settled for act in acts) else NOT_YET
-
-
-def _act_text(act: Act) -> str:
-    what = f"{act.kind} {act.target}" + (f" → {rollback.short(act.version)}" if act.version else "")
-    return f"{act.line}: {what}: {act.state}" + (f", {act.words}" if act.words else "")
-
-
 # ---- the room and the engine
 
 
 def _room(args: argparse.Namespace) -> int:
     from tui.opening import open_room
 
-    return open_room(Desk(args), args)
+    desk = Desk(args)
+    desk.check_theme()
+    return open_room(desk, args)
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -292,9 +212,9 @@ _COMMANDS: dict[str | None, Callable[[argparse.Namespace], int]] = {
     "audit": _audit,
     "schema": _schema,
     "keys": _keys,
-    "pull": _acting(_pull),
-    "resume": _acting(_resume),
-    "rollback": _acting(_rollback),
-    "push": _acting(_push),
-    "mark": _acting(_mark),
+    "pull": acting.pull,
+    "resume": acting.resume,
+    "rollback": acting.rollback,
+    "push": acting.push,
+    "mark": acting.mark,
 }

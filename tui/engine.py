@@ -39,13 +39,19 @@ class View(Protocol):
 class Engine(Protocol):
     """What the room needs of the engine; every method returns at once. See `andon.engine.Engine`."""
 
-    view: View
     who: str
     read_only: bool
 
     @property
+    def view(self) -> View:
+        """How the engine is now."""
+
+    @property
     def busy(self) -> bool:
         """Whether an act asked here is on its way and not yet answered."""
+
+    def screen_shown(self) -> None:
+        """The first frame is there."""
 
     def pull(self, line: str, why: str = "", age_s: float = 0.0) -> "Future[Any]":
         """Stop a line."""

@@ -5,6 +5,7 @@ finds. Nothing here waits.
 """
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -20,6 +21,7 @@ from andon.ports import Ledger
 from tui.engine import View
 from tui.moment import Moment, series
 from tui.panels.looks import Looks
+from tui.panels.troubles import Trouble
 
 SPAN_S = 3700.0
 """How far back samples are asked for."""
@@ -59,6 +61,13 @@ class Sight:
         self._board: Board | None = None
         self._lease_real = self._opened
         self._lease_at: Time = 0.0
+
+    def arrange(self, find: str, troubles: Sequence[Trouble]) -> None:
+        """Which lines are shown, in which order: as in the config, or those in trouble first."""
+        names = [name for name in self.config.lines if find.lower() in name]
+        worst = list(dict.fromkeys(item.line for item in troubles if item.line))
+        names.sort(key=lambda name: worst.index(name) if name in worst else len(worst))
+        self.order = tuple(names)
 
     def press(self, line: str) -> None:
         """F9 was caught for a line: shown at once, whatever the ledger says."""

@@ -1,29 +1,36 @@
 """`andon watch`: the engine alone, as a service; one JSON line per event on stdout."""
 
+import os
 import queue
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from types import FrameType
 
 from andon.board import Board
 from andon.events import NAMES, Event
 from andon.model import to_json
+from andon.text import gate
+from tui.cli import complain
 from tui.setup import Desk
+
+LAST_LINES_S = 1.0
+"""How long the reader of stdout is given for the last lines."""
 
 
 def watch(desk: Desk) -> int:
     """Run until a signal; exit 128 + its number, after what was begun is answered or recorded."""
     keeper = desk.keeper()
     lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-    ended: list[int] = []
+    ended: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def on_signal(number: int, _: FrameType | None) -> None:
-        ended.append(number)
-        lines.put(None)
+        ended.put(number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, on_signal)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, and a shell's background, have said what they want
+            signal.signal(number, on_signal)
 
     def heard(events: Sequence[tuple[int, Event]], _: Board) -> None:
         for seq, event in events:
@@ -32,13 +39,32 @@ def watch(desk: Desk) -> int:
     keeper.listen(heard)
     engine = desk.engine(keeper, duty=True)
     names = ", ".join(desk.config.lines)
-    print(f"andon: watching {names}; ledger {desk.ledger}", file=sys.stderr, flush=True)
-    try:
-        while (line := lines.get()) is not None:
-            sys.stdout.buffer.write(line + b"\n")
-            sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        ended.append(signal.SIGPIPE)
+    print(f"andon: watching {names}; ledger {gate(desk.ledger_shown)}", file=sys.stderr, flush=True)
+    printer = threading.Thread(target=_print, args=(lines, ended), name="stdout", daemon=True)
+    printer.start()
+    why = ended.get()
     engine.stop()
     keeper.close()
-    return 128 + ended[0] if ended else 0
+    lines.put(None)
+    printer.join(LAST_LINES_S)
+    return 128 + why
+
+
+def _print(lines: "queue.SimpleQueue[bytes | None]", ended: "queue.SimpleQueue[int]") -> None:
+    """Write lines in a thread of its own, without a buffer: a reader that stalls must keep neither watch nor exit waiting.
+
+    A reader that left ends the watch; a full disk does not: the events are in the ledger.
+    """
+    failed = False
+    while (line := lines.get()) is not None:
+        rest = gate(line.decode()).encode() + b"\n"
+        try:
+            while rest:
+                rest = rest[os.write(sys.stdout.fileno(), rest) :]
+        except BrokenPipeError:
+            ended.put(signal.SIGPIPE)
+            return
+        except OSError as error:
+            if not failed:
+                complain(f"stdout: {error.strerror}; lines are missing there, the ledger has them")
+            failed = True

@@ -110,19 +110,27 @@ class Watcher:
             return
         newer = _newer(line, deployment)
         until = min(watch.until, newer.at) if newer else watch.until
-        finals: list[Verdict] = []
-        for metric in judged:
-            known = watch.verdicts.get(metric.name)
-            if known is not None and known.word == "regressed":
-                finals.append(known)
-                continue
-            verdict, final = await self._verdict(config, metric, watch, until, now)
-            if known is None or known.word != verdict.word:
-                await self._found(config, metric, watch, deployment, verdict)
-            if final:
-                finals.append(verdict)
+        found = [await self._judge_metric(config, metric, watch, deployment, until) for metric in judged]
+        finals = [verdict for verdict, final in found if final]
         if len(finals) == len(judged):
             await self._conclude(config, watch, finals, newer)
+
+    async def _judge_metric(
+        self, config: LineConfig, metric: Metric, watch: Watch, deployment: Deployment, until: Time
+    ) -> tuple[Verdict, bool]:
+        """The verdict on one metric, recorded and acted on if it is news, and whether it is final."""
+        known = watch.verdicts.get(metric.name)
+        if known is not None and known.word == "regressed":
+            return known, True
+        verdict, final = await self._verdict(config, metric, watch, until, self.clock.now())
+        if known is None or known.word != verdict.word:
+            await self._found(config, metric, watch, deployment, verdict)
+        elif known.onset != verdict.onset or (final and known.sentence != verdict.sentence):
+            # The same word for another reason: that is recorded with its numbers, and nothing is done.
+            await self.keeper.commit(
+                Judged(line=config.name, at=verdict.at, deployment=watch.deployment, verdict=verdict)
+            )
+        return verdict, final
 
     async def _verdict(
         self, config: LineConfig, metric: Metric, watch: Watch, until: float, now: float

@@ -3,8 +3,11 @@
 from typing import ClassVar, NamedTuple
 
 from andon import rollback
+from andon.clock import Time
+from andon.config import LineConfig
 from andon.model import Act
 from tui.commands import BY_ID, Command, of
+from tui.engine import View
 from tui.moment import Moment
 from tui.panels.facts import regressed_now, still_moving, stop_word
 from tui.panels.glyphs import glyph
@@ -71,25 +74,24 @@ def rollback_words(moment: Moment) -> Words:
     if isinstance(found, rollback.Nothing):
         return Words(found.why, False, "dim")
     versions = f"{short(found.current.version)} → {short(found.to.version)}"
-    stale = data_age(moment, name) > STALE_INTERVALS * config.deploy.every_s
+    stale = data_age(config, moment.view, moment.now) > STALE_INTERVALS * config.deploy.every_s
     if stale:
         return Words(f"reads {name} first, then {versions}", True, "mid", found, True)
     return Words(f"roll back {name} {versions}, {found.words}", True, "mid", found)
 
 
-def data_at(moment: Moment, name: str) -> float:
+def data_at(config: LineConfig, view: View, now: Time) -> Time:
     """When what runs there was read last; 0: never, as far as is known."""
-    config = moment.config.lines[name]
     if config.deploy is None:
-        return moment.now
-    pulse = moment.view.pulses.get(f"source:{name}/{config.deploy.source}")
+        return now
+    pulse = view.pulses.get(f"source:{config.name}/{config.deploy.source}")
     return pulse.at if pulse else 0.0
 
 
-def data_age(moment: Moment, name: str) -> float:
+def data_age(config: LineConfig, view: View, now: Time) -> float:
     """How old the read of what runs is, in seconds; a million if it never was."""
-    at = data_at(moment, name)
-    return max(0.0, moment.now - at) if at else 1e6
+    at = data_at(config, view, now)
+    return max(0.0, now - at) if at else 1e6
 
 
 def grace_s(moment: Moment, name: str, usual_s: float) -> float:

@@ -88,7 +88,10 @@ class Floor(ScrollView, can_focus=False):
         if moment is None or index >= len(moment.order):
             return False
         name = moment.order[index]
-        key = _key(moment, name, self.size.width)
+        try:
+            key: object = _key(moment, name, self.size.width)
+        except Exception as error:  # noqa: BLE001 - as below: the row itself says what failed
+            key = (type(error), name == moment.line, self.size.width)
         if self._keys.get(index) == key:
             return False
         self._keys[index] = key

@@ -55,8 +55,8 @@ class Panel(Widget):
         """Draw again what differs; whether anything did."""
         self._moment = moment
         width, height = self.size
-        if not width or not height:
-            return False
+        if not width or not height or not self.display:
+            return False  # drawn when it gets a place
         sheet = Sheet(width, height)
         self._spots = []
         if not self.failed:
@@ -105,6 +105,11 @@ class Panel(Widget):
         """Another size: everything is drawn anew, at once."""
         self._rows = []
         self._strips.clear()
+        if self._moment is not None:
+            self.show(self._moment)
+
+    def on_show(self) -> None:
+        """It has its place again: draw what is true now."""
         if self._moment is not None:
             self.show(self._moment)
 

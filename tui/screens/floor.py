@@ -54,6 +54,11 @@ class FloorScreen(RoomScreen):
         self.sought = Input(placeholder="a part of a line's name", id="find", compact=True, max_length=40)
 
     @property
+    def own(self) -> tuple[object, ...]:
+        """Density, and how far it is scrolled."""
+        return (self.floor.dense, self.floor.scroll_offset)
+
+    @property
     def finding(self) -> bool:
         """Whether a name is being typed, or was."""
         return bool(self.sought.display)
@@ -93,8 +98,7 @@ class FloorScreen(RoomScreen):
 
     def show(self, moment: Moment) -> None:
         """Draw what differs."""
-        if self.floor.display:
-            self.floor.show(moment)
+        self.floor.show(moment)
         self.rule.below = tuple(self.floor.below())
         super().show(moment)
 

@@ -83,13 +83,17 @@ class RoomScreen(Screen[None]):
         self.moment = moment
         self.set_class(moment.grace() is not None, "-grace")
         for panel in self.query(Panel):
-            if panel.display:
-                panel.show(moment)
+            panel.show(moment)
 
     def forget(self) -> None:
         """Draw everything at the next `show`."""
         for panel in self.query(Panel):
             panel.forget()
+
+    @property
+    def own(self) -> tuple[object, ...]:
+        """What it shows beside the moment: drawn again when that changes."""
+        return ()
 
     @property
     def sees_target(self) -> bool:

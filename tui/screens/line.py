@@ -58,6 +58,11 @@ class LineScreen(RoomScreen):
         self.chart_first = False
         """Whether the chart is shown where the proof of a stop has room, too."""
 
+    @property
+    def own(self) -> tuple[object, ...]:
+        """Which of proof and chart is shown."""
+        return (self.chart_first,)
+
     def make_bands(self) -> Bands:
         """The bands of one line."""
         return LineBands(self.painter, classes="frame")

@@ -112,6 +112,11 @@ class ReasonScreen(RoomScreen):
         yield self.head
         yield self.input
 
+    @property
+    def own(self) -> tuple[object, ...]:
+        """The hold that is picked, and why nothing was done yet."""
+        return (self.head.choice, self.head.refused)
+
     def choose(self, step: int) -> None:
         """Another hold."""
         if self.moment is None:

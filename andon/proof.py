@@ -1,0 +1,170 @@
+"""Proof by reading: an act is shown as done when a read has shown it, and never before.
+
+For a halt or release what stands now is read; for a deployment, what runs, and what the history says of the one that this
+act began. A read can settle an act at any time, whoever sent it.
+"""
+
+from collections.abc import Awaitable
+from typing import Protocol
+
+from andon.clock import Clock, Time
+from andon.events import DeploymentSeen, Event, HaltedSeen, Marked
+from andon.keeper import Store
+from andon.model import Act, ActState, Deployment, Halted, TargetId
+from andon.ports import CI, Denied, Deploy, Garbled, Halting, Notifier, Unreachable
+
+GONE = (Unreachable, Denied, Garbled)
+"""How a read fails."""
+
+
+class Targets(Protocol):
+    """The sources that acts go to, as the config names them."""
+
+    def halting(self, line: str, target: TargetId) -> Halting | None:
+        """The halting target of that name."""
+
+    def deploy(self, line: str) -> Deploy | None:
+        """Where the line deploys."""
+
+    def ci(self, line: str, target: TargetId) -> CI | None:
+        """The CI of that name."""
+
+    def notifier(self, line: str, target: TargetId) -> Notifier | None:
+        """The notifier of that name."""
+
+    def confirm_s(self, line: str, target: TargetId) -> float:
+        """How long a deployment may take to be seen."""
+
+    def only_way_in(self, line: str) -> bool:
+        """Whether nothing ships there but andon and what its cord halts."""
+
+    def halts(self, line: str) -> tuple[TargetId, ...]:
+        """The targets a stop of the line halts."""
+
+
+class Step(Protocol):
+    """A compare-and-set of an act's state; see `acts.Door.step`."""
+
+    def __call__(
+        self, act: Act, was: ActState, now: ActState, words: str = "", ref: str = "", *more: Event
+    ) -> Awaitable[bool]:
+        """Whether it was made."""
+
+
+class Proof:
+    """Reads what became of acts."""
+
+    def __init__(self, store: Store, targets: Targets, clock: Clock, step: Step) -> None:
+        self.store = store
+        self.targets = targets
+        self.clock = clock
+        self.step = step
+
+    async def read(self, act: Act) -> bool:
+        """One read for an act; True if it settled it."""
+        if act.settled:
+            return True
+        try:
+            if act.kind in ("halt", "release"):
+                return await self._read_halted(act)
+            if act.kind in ("rollback", "push"):
+                return await self._read_current(act)
+        except GONE as error:
+            words = f"cannot be read: {error}"
+            if act.state in ("accepted", "unknown") and act.words != words:
+                await self.step(act, act.state, act.state, words)
+        return False
+
+    async def _read_halted(self, act: Act) -> bool:
+        halting = self.targets.halting(act.line, act.target)
+        if halting is None:
+            await self.step(act, act.state, "refused", "the config names no such target any more")
+            return True
+        found = await halting.halted()
+        done = found.halted if act.kind == "halt" else _restored(act, found)
+        events: tuple[Event, ...] = ()
+        if not found.same(self.store.board.line(act.line).halted.get(act.target)):
+            events = (HaltedSeen(line=act.line, at=found.at or self.clock.now(), target=act.target, halted=found),)
+        if done:
+            await self.step(act, act.state, "verified", "confirmed by a read", "", *events)
+        elif events:
+            await self.store.commit(*events)
+        return done
+
+    async def _read_current(self, act: Act) -> bool:
+        deploy = self.targets.deploy(act.line)
+        if deploy is None:
+            await self.step(act, act.state, "failed", "the config names no deploy target for this line any more")
+            return True
+        current = await deploy.current()
+        if current is not None and current.id != act.expected:
+            return await self._read_other(act, deploy, current)
+        ours = await _ours_in_history(act, deploy) if act.ref else None
+        if ours is not None and ours.state == "failed":
+            await self.step(act, act.state, "failed", ours.words or "the target says it failed", ours.id)
+            return True
+        confirm_s = self.targets.confirm_s(act.line, act.target)
+        late = self.clock.now() - (act.sent_at or act.at) > confirm_s and (ours is None or ours.state != "rolling")
+        if late:
+            words = f"not seen within {confirm_s / 60:g} min; what ran before still runs"
+            await self.step(act, act.state, "failed", words)
+        return late
+
+    async def _read_other(self, act: Act, deploy: Deploy, current: Deployment) -> bool:
+        """Something else than the expected deployment runs: ours, or somebody's."""
+        ours = current if _is_ours(act, current) else None
+        if ours is None:
+            ours = await _ours_in_history(act, deploy)
+        if ours is None:
+            since = self.clock.now() - (act.sent_at or act.at)
+            answered = act.state == "accepted" or deploy.can.compare_and_set
+            if not answered and since <= self.targets.confirm_s(act.line, act.target):
+                return False  # where nothing is compared, what was not answered may still take effect
+            words = f"{current.version[:12]} by {current.by or 'somebody'} runs now; ours was not seen"
+            await self.step(act, act.state, "superseded", words)
+            return True
+        if ours.state == "rolling":
+            return False
+        if ours.state == "failed":
+            await self.step(act, act.state, "failed", ours.words or "the target says it failed", ours.id)
+            return True
+        words = "confirmed by a read" if ours.id == current.id else f"it ran; {current.version[:12]} runs now"
+        events: list[Event] = [DeploymentSeen(line=act.line, at=ours.at, source=act.target, deployment=ours)]
+        if act.kind == "rollback":
+            events.append(self._faulty(act))
+        await self.step(act, act.state, "verified", words, ours.id, *events)
+        return True
+
+    def _faulty(self, act: Act) -> Marked:
+        """What was rolled back is faulty until somebody says otherwise."""
+        undone = self.store.board.line(act.line).deployment(act.expected)
+        return Marked(
+            line=act.line,
+            at=self.clock.now(),
+            deployment=act.expected,
+            version=undone.version if undone else "",
+            mark="faulty",
+            who=act.who,
+            why=act.why,
+        )
+
+
+async def _ours_in_history(act: Act, deploy: Deploy) -> Deployment | None:
+    """The deployment that this act began, as far as the target remembers."""
+    return next((item for item in await deploy.history(20) if _is_ours(act, item)), None)
+
+
+def _is_ours(act: Act, deployment: Deployment) -> bool:
+    """Whether a deployment is what this act began: by its reference, else by what it ships and when it began."""
+    if act.ref:
+        return deployment.id == act.ref
+    sent: Time = act.sent_at or act.at
+    return deployment.version == act.version and deployment.id != act.expected and deployment.at >= sent - 60
+
+
+def _restored(act: Act, found: Halted) -> bool:
+    """Whether what stands now is what stood before the halt."""
+    if act.before is None:
+        return False
+    before = {part.name: part.halted for part in act.before.parts}
+    return all(not part.halted or before.get(part.name, False) for part in found.parts)
