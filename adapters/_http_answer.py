@@ -171,7 +171,8 @@ def translated(call: Call) -> Iterator[None]:
     try:
         yield
     except httpx.ConnectError as error:
-        raise Unreachable(f"{call.what}: {_reason(error)}") from error
+        where = f"{error.request.url.host}:{error.request.url.port or error.request.url.scheme}"
+        raise Unreachable(f"{call.what}: {_reason(error, where)}") from error
     except httpx.LocalProtocolError:
         # Its text and its cause may hold the header it complains about.
         raise Garbled(f"{call.what}: the request cannot be written as HTTP") from None
@@ -189,7 +190,7 @@ def translated(call: Call) -> Iterator[None]:
         raise Garbled(f"{call.what}: this cannot be asked for") from error
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, where: str) -> str:
     """Why there is no connection: the innermost reason, and what to do about a certificate."""
     words = str(error)
     seen: BaseException | None = error
@@ -202,4 +203,4 @@ def _reason(error: BaseException) -> str:
             number = seen.errno or 0
             words = os.strerror(number) if number > 0 else seen.strerror or words
         seen = seen.__cause__ or seen.__context__
-    return clean(f"cannot connect: {words}", WORDS_LIMIT)
+    return clean(f"cannot connect to {where}: {words}", WORDS_LIMIT)

@@ -254,7 +254,9 @@ ADAPTER = Adapter(
     title="The plant: a shop that plays itself",
     options=ConnectionOptions,
     connect=Plant,
-    ci=Station(NoOptions, lambda plant, _, place: (StandingPipeline if place.halts else Pipeline)(plant, place)),
+    ci=Station(
+        NoOptions, lambda plant, _, place: (StandingPipeline if place.halts else Pipeline)(plant, place), per_line=True
+    ),
     deploy=Station(NoOptions, lambda plant, _, place: Production(plant, place)),
     metrics=Station(NoOptions, lambda plant, _, place: Meters(plant, place)),
     notify=Station(NoOptions, lambda plant, _, place: Board(plant, place)),

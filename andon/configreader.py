@@ -199,7 +199,9 @@ class Reader:
             every_s=self._seconds(core.every, (*where, "every"), 1) if isinstance(core, CIFile) else 5.0,
             confirm_s=self._seconds(core.confirm, (*where, "confirm"), 1) if isinstance(core, DeployFile) else 900.0,
             only_way_in=isinstance(core, DeployFile) and core.only_way_in,
-            target=f"{core.from_}/{'+'.join(sorted(halts))}" if halts else core.from_,
+            target="/".join([core.from_, *([place.line] if found.per_line else []), "+".join(sorted(halts))])
+            if halts
+            else core.from_,
         )
 
     def _halts(self, core: NotifyFile, where: Where) -> tuple[str, ...]:

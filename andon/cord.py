@@ -39,13 +39,13 @@ def pulse_key(target: TargetId) -> str:
     return f"target:{target}"
 
 
-def state(line: Line, config: LineConfig, pulses: Mapping[str, Pulse], now: Time) -> LineState:
-    """In which of its four states a line is."""
+def state(line: Line, config: LineConfig, pulses: Mapping[str, Pulse], now: Time, least_s: float = 0.0) -> LineState:
+    """In which of its four states a line is. A read younger than `least_s` is fresh, however short the intervals."""
     if line.open_holds:
         return "stopped" if all(stands(line, target) for target in config.targets) else "stopping"
     for entry in config.halting:
         pulse = pulses.get(pulse_key(entry.target))
-        if pulse is None or now - pulse.at > FRESH_INTERVALS * entry.every_s:
+        if pulse is None or now - pulse.at > max(FRESH_INTERVALS * entry.every_s, least_s):
             return "unknown"
     halted = (line.halted.get(target) for target in config.targets)
     return "stopped" if any(item is not None and any(p.halted for p in item.parts) for item in halted) else "running"

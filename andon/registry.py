@@ -49,6 +49,8 @@ class Station(msgspec.Struct, frozen=True):
 
     options: type[msgspec.Struct]
     open: Callable[[Any, Any, Place], Any]
+    per_line: bool = False
+    """Whether what it halts belongs to one line alone. Else two lines whose `halts` name the same share that target."""
 
 
 class NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,8 +87,8 @@ def find(name: str) -> Adapter:
         if point.name == short:
             try:
                 found = point.load()
-            except ImportError as error:
-                raise UnknownAdapter(f"adapter {name!r} does not load: {error}") from error
+            except Exception as error:
+                raise UnknownAdapter(f"adapter {name!r} does not load: {type(error).__name__}: {error}") from error
             if not isinstance(found, Adapter):
                 raise UnknownAdapter(f"adapter {name!r} is not an andon.registry.Adapter")
             return found

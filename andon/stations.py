@@ -1,5 +1,7 @@
 """The sources that a config names, opened once for one event loop and found by where they stand."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +27,26 @@ class Stations:
         if name not in self._connections:
             found = self.config.connections[name]
             context = Context(name, self.config.folder, self._clock, self._state, self._read_only)
-            try:
+            with self._said(name):
                 self._connections[name] = found.adapter.connect(found.options, context)
-            except (ValueError, SecretError) as error:
-                raise FileError(str(self.config.path), found.place, ("connections", name), str(error)) from error
         return self._connections[name]
 
     def _source(self, kind: str, line: str, entry: Entry) -> Any:
         key = (kind, line, entry.target)
         if key not in self._sources:
-            self._sources[key] = entry.station.open(self._connection(entry.source), entry.options, entry.place)
+            connection = self._connection(entry.source)
+            with self._said(entry.source):
+                self._sources[key] = entry.station.open(connection, entry.options, entry.place)
         return self._sources[key]
+
+    @contextlib.contextmanager
+    def _said(self, name: str) -> Iterator[None]:
+        """What an adapter refuses of its options is said with the place where they stand."""
+        try:
+            yield
+        except (ValueError, SecretError) as error:
+            place = self.config.connections[name].place
+            raise FileError(str(self.config.path), place, ("connections", name), str(error)) from error
 
     def open_ci(self, line: str, entry: Entry) -> CI:
         """The CI of an entry."""

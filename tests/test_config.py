@@ -238,7 +238,7 @@ WRONG = {
     ),
     "one target twice": (
         lines("ci: [{from: shop, halts: [x]}, {from: shop, halts: [x]}]"),
-        "5:3: lines.checkout: shop/x is named twice as what a stop halts",
+        "5:3: lines.checkout: shop/checkout/x is named twice as what a stop halts",
     ),
     "two entries of one name": (
         lines("ci: [{from: shop}, {from: shop}]"),
@@ -487,8 +487,8 @@ def test_a_warning_is_no_error(tmp_path):
 def test_a_config_means_what_it_says(tmp_path):
     found = load(ROOT / "sample_config.yaml")
     line = found.lines["checkout"]
-    assert [entry.target for entry in line.ci] == ["plant/deploy"]
-    assert line.targets == ("plant/deploy",)
+    assert [entry.target for entry in line.ci] == ["plant/checkout/deploy"]
+    assert line.targets == ("plant/checkout/deploy",)
     assert (line.ci[0].every_s, line.deploy.only_way_in, line.deploy.confirm_s, line.watch_s) == (
         2.0,
         True,

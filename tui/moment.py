@@ -38,6 +38,8 @@ class Moment(msgspec.Struct, frozen=True):
     """The lines, in the order in which they are shown."""
     who: str = ""
     read_only: bool = False
+    fresh_s: float = 0.0
+    """A read younger than this is fresh, however short its interval: two real seconds."""
     warming: bool = False
     """The room was opened a moment ago: what is old may be read any second, and is not told as lost."""
     silent_since: Time | None = None
@@ -69,7 +71,7 @@ class Moment(msgspec.Struct, frozen=True):
 
     def state(self, name: str) -> LineState:
         """In which of its four states a line is."""
-        return state(self.known(name), self.config.lines[name], self.view.pulses, self.now)
+        return state(self.known(name), self.config.lines[name], self.view.pulses, self.now, self.fresh_s)
 
     def rows_of(self, line: str, metric: Metric) -> tuple[Sample, ...]:
         """The samples of a metric, oldest first."""

@@ -92,6 +92,7 @@ class Sight:
             order=self.order,
             who=who,
             read_only=self.read_only,
+            fresh_s=self.clock.real(2.0),
             warming=time.monotonic() - self._opened < WARM_S,
             silent_since=self._silent(view, now),
             samples=self._heard.samples,
