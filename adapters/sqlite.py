@@ -39,7 +39,7 @@ class SqliteLedger:
         self.read_only = read_only
         try:
             self._db = self._open()
-            self._version = self._pragma("data_version")
+            self._version = self._data_version()
         except TROUBLE as error:
             raise self._unusable(error) from error
         except OSError as error:
@@ -50,8 +50,8 @@ class SqliteLedger:
             return _sqlite_file.open_memory()
         return _sqlite_file.open_file(Path(self.path), read_only=self.read_only)
 
-    def _pragma(self, name: str) -> int:
-        return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
+    def _data_version(self) -> int:
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     def _unusable(self, error: Exception) -> LedgerUnusable:
         words = "malformed" if isinstance(error, UnicodeDecodeError) else str(error)
@@ -199,7 +199,7 @@ class SqliteLedger:
     def changed(self) -> bool:
         """Whether another connection wrote since the last call: SQLite counts that for us."""
         try:
-            version = self._pragma("data_version")
+            version = self._data_version()
         except TROUBLE as error:
             raise self._unusable(error) from error
         changed, self._version = version != self._version, version

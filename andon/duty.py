@@ -10,13 +10,14 @@ from typing import Any
 
 from andon import feed
 from andon.acts import NotDone
+from andon.board import DEPLOYMENTS, RUNS
 from andon.clock import Clock, Time
 from andon.config import Config, Entry, LineConfig
 from andon.cord import Cord, pulse_key
 from andon.events import ChangesSeen, DeploymentSeen, Event, RunSeen, SourceSeen, SourceWord
 from andon.immune.watcher import Watcher
 from andon.keeper import Keeper
-from andon.model import Deployment, Metric, Run
+from andon.model import Deployment, Metric, Run, RunId
 from andon.ports import READ_LIMIT_S, Changes, Fact, Halting, LedgerUnusable, Metrics, Pulse, Source
 from andon.ship import Shipper
 from andon.stations import Stations
@@ -143,8 +144,9 @@ class Duty:
             fresh = tuple(change for change in fact.items if change.id not in known)
             return ChangesSeen(line=line, at=fresh[-1].at or now, source=source, changes=fresh) if fresh else None
         if isinstance(fact, Run):
-            same = board.runs.get(fact.id) == fact
-            return None if same else RunSeen(line=line, at=fact.ended_at or fact.at or now, source=source, run=fact)
+            if board.runs.get(fact.id) == fact or _run_older_than_kept(board.runs, fact):
+                return None
+            return RunSeen(line=line, at=fact.ended_at or fact.at or now, source=source, run=fact)
         if board.deployment(fact.id) == fact or _older_than_kept(board.deployments, fact):
             return None
         return DeploymentSeen(line=line, at=fact.at or now, source=source, deployment=fact)
@@ -234,7 +236,7 @@ class Duty:
         fresh = [row for row in found.rows if start <= row.at < end]
         if fresh:
             forget = now - KEEP_S
-            await self.keeper.call(lambda ledger: ledger.keep(series, fresh, forget))
+            await self.keeper.call(lambda ledger: ledger.keep(series, fresh, forget), writes=True)
         return min(wait, every)
 
     def _judge(self, line: LineConfig) -> Callable[[], Coroutine[Any, Any, None]]:
@@ -283,6 +285,10 @@ def next_bucket(kept: list[Time], first: Time, end: Time, every: float, now: Tim
 
 def _older_than_kept(deployments: tuple[Deployment, ...], fact: Deployment) -> bool:
     """Whether a board that is full would drop this deployment at once, so that listing it again would never end."""
-    from andon.board import DEPLOYMENTS
-
     return len(deployments) >= DEPLOYMENTS and fact.at < deployments[0].at
+
+
+def _run_older_than_kept(runs: dict[RunId, Run], fact: Run) -> bool:
+    """The same for a run."""
+    full = len(runs) >= RUNS and fact.id not in runs
+    return full and fact.at < min(run.at for run in runs.values())

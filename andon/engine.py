@@ -264,7 +264,7 @@ class Engine:
         if self._lease is None or now - self._lease.beat_at >= self.clock.real(BEAT_S):
             try:
                 live_s = self.clock.real(LEASE_LIVE_S)
-                lease = await self.keeper.call(lambda ledger: ledger.take_lease(self.me, live_s))
+                lease = await self.keeper.call(lambda ledger: ledger.take_lease(self.me, live_s), writes=True)
             except LedgerUnusable:
                 if self._lease and now > self._lease.expires_at:
                     await self._leave_duty()  # another one may have it by now

@@ -87,7 +87,7 @@ def find(name: str) -> Adapter:
         if point.name == short:
             try:
                 found = point.load()
-            except Exception as error:
+            except Exception as error:  # a plug-in's module may fail in any way; which one is said
                 raise UnknownAdapter(f"adapter {name!r} does not load: {type(error).__name__}: {error}") from error
             if not isinstance(found, Adapter):
                 raise UnknownAdapter(f"adapter {name!r} is not an andon.registry.Adapter")

@@ -399,6 +399,30 @@ def test_nobody_who_hands_in_while_it_closes_waits_for_ever(path):
         assert all(future.done() for future in futures)
 
 
+class Broken(SqliteLedger):
+    """A ledger with a fault that nobody thought of."""
+
+    def read(self, after: int, limit: int = 1000) -> list[Row]:
+        if after:
+            raise RuntimeError("a fault in our own code")
+        return super().read(after, limit)
+
+
+def test_nobody_waits_for_ever_when_the_thread_ends_by_a_fault(keep, monkeypatch):
+    faults: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", faults.append)
+    keeper, gate = keep(Broken), threading.Event()
+    keeper.submit(lambda _: gate.wait(LIMIT_S))
+    waiting = [write(keeper, seen("1")), write(keeper, seen("2"))]
+    gate.set()
+    assert waiting[0].result(LIMIT_S) is None, "it was written"
+    with pytest.raises(LedgerUnusable, match="closed"):
+        waiting[1].result(LIMIT_S)
+    wait_until(lambda: faults)
+    with pytest.raises(LedgerUnusable, match="closed"):
+        write(keeper, seen("3")).result(LIMIT_S)
+
+
 # ---- starting
 
 

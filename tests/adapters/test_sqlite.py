@@ -588,6 +588,21 @@ def test_many_who_make_one_ledger_at_once_all_get_it(tmp_path, clock):
         ledger.close()
 
 
+def test_who_opens_a_ledger_while_another_makes_it_waits(path, clock):
+    path.parent.mkdir()
+    path.touch(0o600)
+    maker = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    maker.execute("BEGIN IMMEDIATE")
+    maker.execute("SELECT name FROM sqlite_master").fetchall()
+    done = threading.Timer(0.2, lambda: maker.execute("ROLLBACK"))
+    done.start()
+    ledger = SqliteLedger(path, clock)
+    ledger.commit(seen())
+    ledger.close()
+    done.join()
+    maker.close()
+
+
 def test_a_locked_file_is_said_in_words_and_nothing_is_written(ledger, path, clock, monkeypatch):
     monkeypatch.setattr(_sqlite_file, "BUSY_S", 0.1)
     other = SqliteLedger(path, clock)
