@@ -26,8 +26,8 @@ WAIT_S = 60.0
 PAST_THE_STORY = ("recovered", "not recovered")
 
 
-async def draw(to: Path, columns: int, rows: int, seed: int) -> None:
-    """Run the demo until its story is told, and keep the screen as an SVG."""
+async def draw(columns: int, rows: int, seed: int) -> str:
+    """Run the demo until its story is told; the screen as an SVG."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clock = FastClock(SPEED)
@@ -49,7 +49,7 @@ async def draw(to: Path, columns: int, rows: int, seed: int) -> None:
             engine.stop()
             keeper.close()
     # The file must not fetch a font from anywhere: whatever monospaced font the reader has will do.
-    to.write_text(re.sub(r"@font-face\s*\{.*?\}", "", svg, flags=re.DOTALL), encoding="utf-8")
+    return re.sub(r"@font-face\s*\{.*?\}", "", svg, flags=re.DOTALL)
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=30)
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
-    asyncio.run(draw(args.to, args.columns, args.rows, args.seed))
+    args.to.write_text(asyncio.run(draw(args.columns, args.rows, args.seed)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -411,7 +411,7 @@ class World:
 
     def take_lease(self, process: Process) -> bool:
         now = self.clock.now()
-        free = self.holder is None or self.holder is process or self.holder.dead and now - self.holder_seen > 7
+        free = self.holder is None or self.holder is process or (self.holder.dead and now - self.holder_seen > 7)
         if free:
             self.holder, self.holder_seen = process, now
         return bool(free)
