@@ -11,7 +11,7 @@ the deployment id that the target compares.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from andon.board import Board, Line
 from andon.clock import Clock, age
@@ -31,7 +31,7 @@ from andon.ports import (
     Refused,
     Unreachable,
 )
-from andon.proof import GONE, Proof, Targets
+from andon.proof import Proof, Targets, unreadable
 
 NOT_AFTER_S = 300.0
 """A deployment, a cancellation or a note not sent by then expires."""
@@ -65,12 +65,15 @@ class Door:
         me: str,
         wanted: Wanted,
         read_only: bool = False,
+        lines: Collection[str] | None = None,
     ) -> None:
+        """`lines`: those that the config names; others of the same ledger are other rooms' business. None: all."""
         self.store = store
         self.targets = targets
         self.clock = clock
         self.me = me
         self.read_only = read_only
+        self.lines = lines
         self._wanted = wanted
         self._driven: dict[ActId, asyncio.Task[None]] = {}
         self.proof = Proof(store, targets, clock, self.step)
@@ -79,6 +82,8 @@ class Door:
         """Raise NotDone if this process must not act on that line. Here, not in key bindings, is read-only enforced."""
         if self.read_only:
             raise NotDone("read-only: this room only looks")
+        if self.lines is not None and line not in self.lines:
+            raise NotDone(f"there is no line {line!r}; there are {', '.join(self.lines)}")
         reason = self.store.board.read_only.get(line)
         if reason:
             raise NotDone(f"read-only for {line}: {reason}")
@@ -105,6 +110,7 @@ class Door:
                     going = "rolling back" if there.kind == "rollback" else "shipping"
                     ago = age(self.clock.now() - there.at)
                     raise NotDone(f"already {going} to {there.version[:12]} ({there.who}, {ago} ago)") from joined
+                self.adopt(there)
                 return there
             self.drive(act.id, act.line)
             return act
@@ -129,24 +135,31 @@ class Door:
         """Drive what is unsettled: our own at once, that of others if we hold the lease and their asker is late."""
         if self.read_only:
             return
-        now = self.clock.now()
         for line in self.store.board.lines.values():
-            if line.name in self.store.board.read_only:
+            if line.name in self.store.board.read_only or (self.lines is not None and line.name not in self.lines):
                 continue
             for act in line.unsettled():
-                late = now >= act.not_before + self.clock.real(TAKE_OVER_S)
-                if act.id not in self._driven and (act.asker == self.me or (lease and late)):
-                    self.drive(act.id, act.line)
+                if lease or act.asker == self.me:
+                    self.adopt(act)
+
+    def adopt(self, act: Act) -> None:
+        """Drive an act that is there already: our own, or one whose asker is late and perhaps dead."""
+        late = self.clock.now() >= act.not_before + self.clock.real(TAKE_OVER_S)
+        if act.asker == self.me or late:
+            self.drive(act.id, act.line)
 
     async def withdraw(self, act: Act, who: str) -> bool:
         """Take an intent back before it is sent; False if it was sent. The same compare-and-set that sending uses."""
+        self.check_may_act(act.line)
         return await self.step(act, "intent", "withdrawn", f"withdrawn by {who}")
 
     async def resolve(self, act: Act, *, happened: bool, who: str) -> bool:
         """A person looked: it happened, or it did not. Only for an act whose outcome is not known."""
+        self.check_may_act(act.line)
         now: ActState = "verified" if happened else "failed"
         looked = "it happened" if happened else "it did not happen"
-        return await self.step(act, "unknown", now, f"{who} looked: {looked}")
+        events = [self.proof.faulty(act)] if happened and act.kind == "rollback" else []
+        return await self.step(act, "unknown", now, f"{who} looked: {looked}", "", *events)
 
     async def step(self, act: Act, was: ActState, now: ActState, words: str = "", ref: str = "", *more: Event) -> bool:
         """One compare-and-set of an act's state; False if it was in another state."""
@@ -195,13 +208,15 @@ class Door:
             return tries
         if act.kind in ("rollback", "push") and not await self._may_ship(act):
             return tries
-        if tries:
-            await self._pause(min(2.0 ** (tries - 1), MOST_WAIT_S))
         if not await self.step(act, "intent", "sent"):
             return tries
         sent = self._now(act)
         answer = await self._call(sent)
-        return tries + 1 if await self._answered(sent, answer) == "intent" else tries
+        if await self._answered(sent, answer) != "intent":
+            return tries
+        # The pause comes before the next look at what may be sent: nothing is sent on what was true before it.
+        await self._pause(min(2.0**tries, MOST_WAIT_S))
+        return tries + 1
 
     async def _may_ship(self, act: Act) -> bool:
         """Look before a deployment is sent; False: not yet, or never (then it was settled)."""
@@ -212,16 +227,16 @@ class Door:
         try:
             read_at = self.clock.now()
             current = await deploy.current()
-        except GONE as error:
+        except Exception as error:  # noqa: BLE001 - whatever an adapter does wrong in a read, it is unreadable
             if deploy.can.compare_and_set:
-                return True
-            await self._wait(act, f"cannot read what runs: {error}")
+                return True  # the target itself refuses what is not expected
+            await self._wait(act, f"cannot read what runs: {unreadable(error)}")
             return False
         if (current.id if current else "") != act.expected:
-            words = (
-                f"{current.version[:12]} by {current.by or 'somebody'} runs now" if current else "nothing runs there"
-            )
-            await self.step(act, "intent", "superseded", words)
+            await self._overtaken(act, current)
+            return False
+        if current is not None and current.state == "rolling":
+            await self._roll_on(act, deploy, current)
             return False
         if not act.auto or deploy.can.compare_and_set:
             return True
@@ -276,10 +291,10 @@ class Door:
         """Hand an act to its adapter. Whatever the adapter does wrong is an unknown outcome, never a crash."""
         if act.kind == "release" and act.before is None:
             return Refused("what stood there before the stop was not readable; look, and release it by hand")
-        call = self._call_of(act)
-        if call is None:
-            return Refused(f"the config names no {act.target} for this line any more")
         try:
+            call = self._call_of(act)
+            if call is None:
+                return Refused(f"the config names no {act.target} for this line any more")
             async with asyncio.timeout(ACT_LIMIT_S + 5):
                 return await call
         except TimeoutError:
@@ -325,8 +340,17 @@ class Door:
             now, words = "unknown", answer.words or "no answer; it may have arrived"
             if act.kind == "tell":
                 now = "failed"  # a note cannot be read back, and is not worth telling twice
+        if act.kind in ("halt", "release"):
+            words = self._loud(act, words)
         await self.step(act, "sent", now, words, ref)
         return now
+
+    def _loud(self, act: Act, words: str) -> str:
+        """What a halt or release says of itself once it was not confirmed for two minutes."""
+        waited = self.clock.now() - act.at
+        if waited <= self.clock.real(LOUD_S):
+            return words
+        return f"not confirmed for {age(waited)}" + (f": {words}" if words else "")
 
     # ---- confirming what shall stand
 
@@ -345,8 +369,7 @@ class Door:
         if now - last < self.clock.real(min(2.0**tries, MOST_WAIT_S)):
             await self._pause()
             return tries
-        loud = f"not confirmed for {age(now - act.at)}" if now - act.at > self.clock.real(LOUD_S) else act.words
-        if await self.step(act, act.state, "sent", loud):
+        if await self.step(act, act.state, "sent", self._loud(act, "")):
             sent = self._now(act)
             await self._answered(sent, await self._call(sent))
         return tries + 1

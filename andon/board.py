@@ -50,7 +50,7 @@ FORMAT = " ".join(("1", *KINDS))
 """Of a checkpoint: a new number whenever a board of this version differs from one folded by the last, and the kinds that
 were folded into it; a version that knows others folds from the start."""
 
-CHANGES, RUNS, DEPLOYMENTS, ACTS, HOLDS = 200, 120, 60, 60, 20
+CHANGES, RUNS, DEPLOYMENTS, ACTS, HOLDS = 200, 120, 60, 40, 20
 """How many of each a line keeps; acts and holds beside those that are still open."""
 
 
@@ -113,6 +113,9 @@ class Line(msgspec.Struct, frozen=True):
     halted: dict[TargetId, Halted] = {}
     sources: dict[str, SourceLine] = {}
     marks: dict[DeploymentId, Mark] = {}
+    """Good or faulty: the last word on a deployment."""
+    barriers: dict[DeploymentId, Mark] = {}
+    """Irreversible ones; nothing that is said later takes that back."""
     helped: dict[DeploymentId, Recovery] = {}
 
     @property
@@ -335,13 +338,20 @@ def stepped(act: Act, event: ActStepped) -> Act:
 
 
 def _with_acts(line: Line, acts: dict[ActId, Act]) -> Line:
-    settled = sorted((act for act in acts.values() if act.settled), key=lambda act: act.settled_at or 0.0)
-    gone = {act.id for act in settled[: max(0, len(settled) - ACTS)]}
+    # Each sort has a bound of its own, so that notes cannot push out what a rule or the end of a stop asks for.
+    gone: set[ActId] = set()
+    for kinds in _SORTS:
+        settled = [act for act in acts.values() if act.kind in kinds and act.settled]
+        settled = [act for act in settled if not (line.stop and act.subject == line.stop)]
+        settled.sort(key=lambda act: act.settled_at or 0.0)
+        gone |= {act.id for act in settled[: max(0, len(settled) - ACTS)]}
     return msgspec.structs.replace(line, acts={id_: act for id_, act in acts.items() if id_ not in gone})
 
 
 def _marked(line: Line, event: Marked) -> Line:
     fresh = Mark(event.mark, event.version, event.who, event.why, event.at)
+    if event.mark == "irreversible":
+        return msgspec.structs.replace(line, barriers=_bounded({**line.barriers, event.deployment: fresh}, DEPLOYMENTS))
     return msgspec.structs.replace(line, marks=_bounded({**line.marks, event.deployment: fresh}, DEPLOYMENTS))
 
 
@@ -351,6 +361,8 @@ def _bounded(items: dict[str, V], most: int) -> dict[str, V]:
         del items[key]
     return items
 
+
+_SORTS = (("halt", "release"), ("rollback", "push"), ("cancel", "tell"))
 
 _FOLDS: dict[type[Event], Any] = {
     ChangesSeen: _changes,

@@ -212,6 +212,7 @@ class DeployContract(SourceContract):
 
             found: Deployment = await until(there)
             assert found.id not in (current.id, earlier.id)
+            assert answer.ref in ("", found.id), "a reference is the new deployment's id"
 
     async def test_what_is_not_expected_is_a_conflict(self) -> None:
         """With compare-and-set: another deployment id than the current one changes nothing."""

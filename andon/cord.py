@@ -9,6 +9,7 @@ a release restores.
 import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal
 
 import msgspec
@@ -19,9 +20,9 @@ from andon.clock import Clock, Time
 from andon.config import LineConfig
 from andon.events import ActAsked, Event, HaltedSeen, HoldLifted, HoldPlaced, HoldTaken
 from andon.keeper import Store
-from andon.model import Act, Change, Halted, Hold, HoldId, HoldRef, Note, OwnerKind, TargetId, new_id
+from andon.model import Act, Change, Halted, Hold, HoldId, Note, OwnerKind, TargetId, new_id
 from andon.ports import AlreadyHeld, Joined, LedgerUnusable, Moved, Pulse
-from andon.proof import GONE
+from andon.unrecorded import Unrecorded
 
 LineState = Literal["running", "stopping", "stopped", "unknown"]
 FRESH_INTERVALS = 5
@@ -82,7 +83,7 @@ class Cord:
         self.clock = clock
         self.read_at: dict[TargetId, Time] = {}
         """When a target was last read, by any process: the ledger holds a read only where it said something new."""
-        self._late: set[asyncio.Task[None]] = set()
+        self._unrecorded = Unrecorded(door, store, clock)
 
     # ---- pulling
 
@@ -94,7 +95,10 @@ class Cord:
         Raises NotDone if this process may not act. A ledger that does not answer does not keep a halt from being sent.
         """
         self.door.check_may_act(line)
-        await self._read_before(line)
+        waiting = self._unrecorded.hold(line, who)
+        if waiting is not None:
+            return Pulled(waiting, joined=True, recorded=False)
+        reads = await self._read_before(line)
         for _ in range(5):
             board = self.store.board.line(line)
             own = next((hold for hold in board.open_holds if hold.owner == who), None)
@@ -109,8 +113,13 @@ class Cord:
                 stop=board.stop or fresh,
                 deployment=deployment,
             )
-            acts = [self._halt(board, hold, target, age_s) for target in self._to_halt(board, hold)]
-            placed: list[Event] = [] if own else [HoldPlaced(line=line, at=now, hold=hold)]
+            acts = [self._halt(board, hold, target, age_s, reads) for target in self._to_halt(board, hold)]
+            placed: list[Event] = [
+                HaltedSeen(line=line, at=found.at or now, target=target, halted=found)
+                for target, found in reads.items()
+                if found is not None and not found.same(board.halted.get(target))
+            ]
+            placed += [] if own else [HoldPlaced(line=line, at=now, hold=hold)]
             placed += [ActAsked(line=line, at=now, act=act) for act in acts]
             try:
                 recorded = await self._record(line, hold, acts, placed)
@@ -118,6 +127,8 @@ class Cord:
                 continue  # somebody was faster; look again
             if recorded and self._stop_changed(line, hold):
                 continue  # the stop we joined ended in this moment: our hold began another, which has no halts yet
+            for act in self.store.board.line(line).unsettled("halt"):
+                self.door.adopt(act)
             if recorded and not own:
                 await self.tell(line, "stopped", f"{line} stopped", f"{who}: {why}", who, f"{hold.id}/stopped")
             return Pulled(hold, joined=own is not None, recorded=recorded)
@@ -135,40 +146,16 @@ class Cord:
         try:
             await asyncio.wait_for(asyncio.shield(commit), RECORD_LIMIT_S)
         except (TimeoutError, LedgerUnusable):
-            task = asyncio.create_task(self._record_late(commit, events, acts), name=f"late-{hold.id}")
-            self._late.add(task)
-            task.add_done_callback(self._late.discard)
-            await self._send_unrecorded(line, hold)
+            await self._unrecorded.begin(hold, self.lines[line].targets, commit, events, acts)
             return False
         for act in acts:
             self.door.drive(act.id, line)
         return True
 
-    async def _send_unrecorded(self, line: str, hold: Hold) -> None:
-        """Halt without a record: the safe direction, for a ledger that does not answer."""
-        ref = HoldRef(hold.id, line, hold.owner, hold.why)
-        found = [self.door.targets.halting(line, target) for target in self.lines[line].targets]
-        await asyncio.gather(*(target.halt(ref) for target in found if target), return_exceptions=True)
-
-    async def _record_late(self, commit: "asyncio.Future[Board]", events: Sequence[Event], acts: Sequence[Act]) -> None:
-        """Keep trying until the ledger takes what was done."""
-        while True:
-            try:
-                await commit
-            except LedgerUnusable:
-                await self.clock.sleep(self.clock.real(1.0))
-                commit = asyncio.ensure_future(self.store.commit(*events, urgent=True))
-            except (AlreadyHeld, Joined):
-                return  # another process recorded the same stop meanwhile
-            else:
-                for act in acts:
-                    self.door.drive(act.id, act.line)
-                return
-
     @property
     def unrecorded(self) -> int:
         """How many pulls wait for the ledger."""
-        return len(self._late)
+        return len(self._unrecorded)
 
     def _to_halt(self, board: Line, hold: Hold) -> Iterable[TargetId]:
         """The targets that no halt of this stop is on its way to, and that do not stand already because of one."""
@@ -177,18 +164,16 @@ class Cord:
             if target not in on_way and not (board.stop and stands(board, target)):
                 yield target
 
-    def _halt(self, board: Line, hold: Hold, target: TargetId, age_s: float) -> Act:
-        return self._act(
-            "halt",
-            board.name,
-            target,
-            hold.stop,
-            hold.owner,
-            hold.why,
-            hold.id,
-            self._before(board, hold, target),
-            age_s,
-        )
+    def _halt(
+        self,
+        board: Line,
+        hold: Hold,
+        target: TargetId,
+        age_s: float = 0.0,
+        reads: Mapping[TargetId, Halted | None] = MappingProxyType({}),
+    ) -> Act:
+        before = self._before(board, hold, target, reads)
+        return self._act("halt", board.name, target, hold.stop, hold.owner, hold.why, hold.id, before, age_s)
 
     def _act(
         self,
@@ -221,12 +206,14 @@ class Cord:
             data_age_s=age_s,
         )
 
-    def _before(self, board: Line, hold: Hold, target: TargetId) -> Halted | None:
+    def _before(
+        self, board: Line, hold: Hold, target: TargetId, reads: Mapping[TargetId, Halted | None]
+    ) -> Halted | None:
         """What stood at the target before this stop; what holds of ours had halted there did not stand before."""
         for act in board.acts.values():
             if act.kind == "halt" and act.target == target and act.subject == hold.stop:
                 return act.before
-        last = board.halted.get(target)
+        last = reads[target] if target in reads else board.halted.get(target)
         if last is None:
             return None
         ours = {item.id for line in self.store.board.lines.values() for item in line.holds}
@@ -236,30 +223,29 @@ class Cord:
         )
         return Halted(parts=parts, at=last.at)
 
-    async def _read_before(self, line: str) -> None:
-        """Read the line's targets, if the ledger does not know how they stand; never longer than two seconds."""
+    async def _read_before(self, line: str) -> dict[TargetId, Halted | None]:
+        """How those of the line's targets stand that were not read lately; None: unreadable within two seconds."""
         board = self.store.board.line(line)
         if board.stop:
-            return
+            return {}
         stale = [
             target
             for target in self.lines[line].targets
             if (last := board.halted.get(target)) is None
             or self.clock.now() - max(last.at, self.read_at.get(target, 0.0)) > self.clock.real(BEFORE_FRESH_S)
         ]
-        await asyncio.gather(*(self._read_one(line, target) for target in stale))
+        found = await asyncio.gather(*(self._read_one(line, target) for target in stale))
+        return dict(zip(stale, found, strict=True))
 
-    async def _read_one(self, line: str, target: TargetId) -> None:
+    async def _read_one(self, line: str, target: TargetId) -> Halted | None:
         halting = self.door.targets.halting(line, target)
         if halting is None:
-            return
+            return None
         try:
             async with asyncio.timeout(BEFORE_LIMIT_S):
-                found = await halting.halted()
-                event = HaltedSeen(line=line, at=self.clock.now(), target=target, halted=found)
-                await self.store.commit(event)
-        except (TimeoutError, LedgerUnusable, *GONE):
-            return  # unreadable: the halt is sent all the same
+                return await halting.halted()
+        except Exception:  # noqa: BLE001 - unreadable, for whatever reason: the halt is sent all the same
+            return None
 
     # ---- lifting
 
@@ -377,7 +363,7 @@ class Cord:
             return "refused to stand"
         if len([act for act in halts if act.state == "verified"]) > 1:
             return "moves under an open hold"
-        await self.door.ask(self._halt(board, board.open_holds[0], target, 0.0))
+        await self.door.ask(self._halt(board, board.open_holds[0], target))
         return "moved under an open hold; halted again"
 
     async def _release_again(self, board: Line, target: TargetId, found: Halted) -> str:

@@ -218,7 +218,13 @@ class Engine:
         self._screen = asyncio.Event()
         self.stations = Stations(self.config, self.clock, self._state, read_only=self.read_only)
         self.door = Door(
-            self.keeper, self.stations, self.clock, me=self.me, wanted=self._wanted, read_only=self.read_only
+            self.keeper,
+            self.stations,
+            self.clock,
+            me=self.me,
+            wanted=self._wanted,
+            read_only=self.read_only,
+            lines=self.config.lines,
         )
         self.cord = Cord(self.config.lines, self.door, self.keeper, self.clock)
         self.shipper = Shipper(self.config.lines, self.door, self.cord, self.keeper, self.clock)
@@ -322,9 +328,9 @@ class Engine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._leave_duty()
-        if self.busy:
+        if self.busy or self.cord.unrecorded:
             deadline = self.clock.now() + self.clock.real(15)
-            while self.busy and self.clock.now() < deadline:
+            while (self.busy or self.cord.unrecorded) and self.clock.now() < deadline:
                 await self.clock.sleep(self.clock.real(0.05))
         for task in self.door.driven:
             task.cancel()

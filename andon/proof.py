@@ -11,10 +11,17 @@ from andon.clock import Clock, Time
 from andon.events import DeploymentSeen, Event, HaltedSeen, Marked
 from andon.keeper import Store
 from andon.model import Act, ActState, Deployment, Halted, TargetId
-from andon.ports import CI, Denied, Deploy, Garbled, Halting, Notifier, Unreachable
+from andon.ports import CI, Denied, Deploy, Garbled, Halting, LedgerUnusable, Notifier, Unreachable
 
-GONE = (Unreachable, Denied, Garbled)
-"""How a read fails."""
+HISTORY = 20
+CLOCKS_APART_S = 60.0
+
+
+def unreadable(error: Exception) -> str:
+    """Why a read failed, in words; an adapter's own fault is named as such."""
+    if isinstance(error, (Unreachable, Denied, Garbled)):
+        return str(error)
+    return f"its adapter failed: {type(error).__name__}"
 
 
 class Targets(Protocol):
@@ -69,8 +76,10 @@ class Proof:
                 return await self._read_halted(act)
             if act.kind in ("rollback", "push"):
                 return await self._read_current(act)
-        except GONE as error:
-            words = f"cannot be read: {error}"
+        except LedgerUnusable:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever an adapter does wrong in a read, the act stays in hand
+            words = f"cannot be read: {unreadable(error)}"
             if act.state in ("accepted", "unknown") and act.words != words:
                 await self.step(act, act.state, act.state, words)
         return False
@@ -112,14 +121,11 @@ class Proof:
 
     async def _read_other(self, act: Act, deploy: Deploy, current: Deployment) -> bool:
         """Something else than the expected deployment runs: ours, or somebody's."""
-        ours = current if _is_ours(act, current) else None
-        if ours is None:
-            ours = await _ours_in_history(act, deploy)
+        ours = await _ours_in_history(act, deploy)
         if ours is None:
             since = self.clock.now() - (act.sent_at or act.at)
-            answered = act.state == "accepted" or deploy.can.compare_and_set
-            if not answered and since <= self.targets.confirm_s(act.line, act.target):
-                return False  # where nothing is compared, what was not answered may still take effect
+            if not deploy.can.compare_and_set and since <= self.targets.confirm_s(act.line, act.target):
+                return False  # where nothing is compared, what was sent may still take effect
             words = f"{current.version[:12]} by {current.by or 'somebody'} runs now; ours was not seen"
             await self.step(act, act.state, "superseded", words)
             return True
@@ -131,11 +137,11 @@ class Proof:
         words = "confirmed by a read" if ours.id == current.id else f"it ran; {current.version[:12]} runs now"
         events: list[Event] = [DeploymentSeen(line=act.line, at=ours.at, source=act.target, deployment=ours)]
         if act.kind == "rollback":
-            events.append(self._faulty(act))
+            events.append(self.faulty(act))
         await self.step(act, act.state, "verified", words, ours.id, *events)
         return True
 
-    def _faulty(self, act: Act) -> Marked:
+    def faulty(self, act: Act) -> Marked:
         """What was rolled back is faulty until somebody says otherwise."""
         undone = self.store.board.line(act.line).deployment(act.expected)
         return Marked(
@@ -150,16 +156,17 @@ class Proof:
 
 
 async def _ours_in_history(act: Act, deploy: Deploy) -> Deployment | None:
-    """The deployment that this act began, as far as the target remembers."""
-    return next((item for item in await deploy.history(20) if _is_ours(act, item)), None)
-
-
-def _is_ours(act: Act, deployment: Deployment) -> bool:
-    """Whether a deployment is what this act began: by its reference, else by what it ships and when it began."""
+    """The deployment that this act began: by its reference, else the first of its version after what was expected."""
+    history = await deploy.history(HISTORY)
     if act.ref:
-        return deployment.id == act.ref
+        return next((item for item in history if item.id == act.ref), None)
+    ids = [item.id for item in history]
+    newer = history[: ids.index(act.expected)] if act.expected in ids else history
     sent: Time = act.sent_at or act.at
-    return deployment.version == act.version and deployment.id != act.expected and deployment.at >= sent - 60
+    # Where the expected one is not remembered any more, only what began about then can be ours.
+    known = act.expected in ids
+    fits = [item for item in newer if item.version == act.version and (known or item.at >= sent - CLOCKS_APART_S)]
+    return fits[-1] if fits else None
 
 
 def _restored(act: Act, found: Halted) -> bool:

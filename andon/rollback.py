@@ -89,13 +89,12 @@ def _candidates(line: Line, current: Deployment, *, faulty_too: bool = False) ->
 
 
 def _irreversible(line: Line, deployment: Deployment) -> Deployment | None:
-    mark = line.marks.get(deployment.id)
-    return deployment if mark is not None and mark.mark == "irreversible" else None
+    return deployment if deployment.id in line.barriers else None
 
 
 def _is_faulty(line: Line, deployment: Deployment) -> bool:
     """Whether the last word on this version, or on this deployment, is that it is faulty."""
-    words = [mark for mark in line.marks.values() if mark.version == deployment.version and mark.mark != "irreversible"]
+    words = [mark for mark in line.marks.values() if mark.version == deployment.version]
     return bool(words) and max(words, key=lambda mark: mark.at).mark == "faulty"
 
 

@@ -1,15 +1,18 @@
 """What a person or the immune system asks of a deploy target: roll back, push a fix through a hold, mark a version."""
 
+import asyncio
+
 from andon import rollback
 from andon.acts import NOT_AFTER_S, Door, NotDone
 from andon.clock import Clock
 from andon.config import LineConfig
 from andon.cord import Cord
-from andon.events import Marked, MarkWord
+from andon.events import DeploymentSeen, Marked, MarkWord
 from andon.keeper import Store
 from andon.model import Act, Deployment, HoldId, OwnerKind, new_id
 from andon.ports import Denied, Garbled, Unreachable
 
+LOOK_LIMIT_S = 2.0
 GRACE_S = 3.0
 """How long a rollback by key can be withdrawn before it is sent; none when the verdict is already *regressed*."""
 
@@ -42,6 +45,13 @@ class Shipper:
         line stays held whatever becomes of the rollback. Raises NotDone; LedgerUnusable: then nothing was sent.
         """
         self.door.check_may_act(line)
+        if not auto:
+            await self._look_first(line)
+        going = await self._going_back(line)
+        if going is not None and not to:
+            await self.cord.pull(line, who, why, kind="immune" if auto else "person", age_s=age_s)
+            self.door.adopt(going)
+            return going
         board = self.store.board.line(line)
         now = self.clock.now()
         found = rollback.to_version(board, to, now) if to else rollback.target(board, now)
@@ -55,6 +65,35 @@ class Shipper:
             "rollback", line, found.current, found.to.version, who, why, grace_s=grace_s, age_s=age_s, auto=auto
         )
         return await self.door.ask(act)
+
+    async def _going_back(self, line: str) -> Act | None:
+        """The rollback that a press joins: on its way from what runs, or to it. What is unknown is read first."""
+        for act in self.store.board.line(line).unsettled("rollback"):
+            if act.state == "unknown":
+                await self.door.proof.read(act)
+                fresh = self.store.board.line(line).acts.get(act.id, act)
+                if fresh.state == "verified":
+                    return fresh
+                if fresh.settled:
+                    continue
+            current = self.store.board.line(line).current
+            if current is not None and (act.expected == current.id or act.version == current.version):
+                return act
+        return None
+
+    async def _look_first(self, line: str) -> None:
+        """Read what runs, for at most two seconds: the board may be old, or of a ledger that nobody feeds."""
+        deploy, entry = self.door.targets.deploy(line), self.lines[line].deploy
+        if deploy is None or entry is None:
+            return
+        try:
+            async with asyncio.timeout(LOOK_LIMIT_S):
+                current = await deploy.current()
+        except Exception:  # noqa: BLE001 - unreadable, for whatever reason: the target itself, or the next look, decides
+            return
+        if current is not None and self.store.board.line(line).deployment(current.id) != current:
+            seen = DeploymentSeen(line=line, at=current.at, source=entry.source, deployment=current)
+            await self.store.commit(seen, urgent=True)
 
     async def push(self, line: str, version: str, who: str, why: str, *, through: HoldId = "") -> Act:
         """Ship one version whose tests passed for exactly that change; through a hold if the line is stopped."""

@@ -1,6 +1,7 @@
 """The sources that a config names, opened once for one event loop and found by where they stand."""
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from andon.ports import CI, Deploy, Halting, Metrics, Notifier, Source
 from andon.registry import Context, NoOptions, Place
 from andon.secret import SecretError
 from andon.yamlfile import FileError
+
+log = logging.getLogger("andon.stations")
 
 
 class Stations:
@@ -132,6 +135,9 @@ class Stations:
     async def close(self) -> None:
         """Give all connections back."""
         for source in self._sources.values():
-            await source.close()
+            try:
+                await source.close()
+            except Exception as error:  # noqa: BLE001 - one adapter's fault must not keep the others open
+                log.warning("a source did not close: %s", type(error).__name__)
         self._sources.clear()
         self._connections.clear()

@@ -317,6 +317,7 @@ def test_f_esc_withdraws_a_rollback_and_the_hold_stays(shop: Shop) -> None:
 
 
 def test_g_what_was_beyond_its_bounds_before_is_not_rolled_back(shop: Shop) -> None:
+    until(lambda: all(watch.ended for watch in shop.line().watches.values()), WATCH_S + 30, "no watch is open")
     with shop.declined_customers():
         until(lambda: (now := shop.world.conversion()) is not None and now < 0.55, 40, "conversion falls by itself")
         began = time.time()

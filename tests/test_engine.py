@@ -1,5 +1,6 @@
 """The engine on its own thread: over the plant with a fast clock, and over small sources that fail when they are told to."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from adapters.plant import ADAPTER as PLANT
@@ -20,7 +22,7 @@ from andon.cord import state
 from andon.engine import Engine
 from andon.keeper import Keeper
 from andon.model import Halted, Metric, Sample, Samples, Threshold
-from andon.ports import Can, Identity, Unreachable
+from andon.ports import Can, Identity, LedgerUnusable, Unreachable
 from andon.registry import Adapter, NoOptions, Place, Station
 from tests.fakes import LINE, FakeDeploy, FakeHalting, Scripts
 from tests.helpers import wait_until
@@ -456,3 +458,89 @@ def test_a_stopped_worker_of_somebody_else_shows_the_line_stopped(
         wait_until(lambda: pulse(engine, "target:small/deploy").words == "stopped outside andon")
         assert isinstance(line(engine).halted["small/deploy"], Halted)
         assert outside.stand.requests == []
+
+
+def test_an_act_of_a_line_that_the_config_names_no_more_is_left_alone(config, outside, ledger, clock):
+    outside.stand.ignores = True
+    with opened(config, ledger, clock, "ann", duty=False) as first:
+        first.pull(LINE, "x").result()
+        wait_until(lambda: outside.stand.requests)
+    renamed = msgspec.structs.replace(config.lines[LINE], name="other")
+    changed = Config(config.path, connections=config.connections, lines={"other": renamed})
+
+    heard = []
+
+    class H(logging.Handler):
+        def emit(self, record):
+            heard.append(record.getMessage())
+
+    h = H()
+    logging.getLogger("asyncio").addHandler(h)
+    with opened(changed, ledger, clock, "bo") as second:
+        wait_until(lambda: second.view.here)
+        time.sleep(1)
+        import gc
+
+        gc.collect()
+        time.sleep(0.2)
+    logging.getLogger("asyncio").removeHandler(h)
+    assert heard == []
+
+
+def test_an_unknown_line_is_a_sentence(config, ledger, clock):
+    with opened(config, ledger, clock) as engine, pytest.raises(NotDone):
+        engine.pull("nope").result()
+
+
+def test_a_rollback_from_an_old_board_looks_first(config, outside, ledger, clock):
+    with opened(config, ledger, clock, "ann") as first:
+        wait_until(lambda: len(line(first).deployments) == 2)
+    outside.deploy.put("v3")
+    with opened(config, ledger, clock, "bo", duty=False) as second:
+        act = second.rollback(LINE, age_s=3600.0).result()
+        wait_until(lambda: line(second).acts[act.id].settled)
+        assert line(second).acts[act.id].state == "verified", line(second).acts[act.id].words
+
+
+def test_an_adapter_that_fails_to_close_does_not_break_leaving(config, outside, ledger, clock):
+    async def boom():
+        raise RuntimeError("close")
+
+    outside.deploy.close = boom
+    closed = []
+
+    async def fine():
+        closed.append(1)
+
+    outside.meter.close = fine
+    outside.stand.close = fine
+    with opened(config, ledger, clock) as engine:
+        wait_until(lambda: word(engine) == "running")
+    assert len(closed) == 2
+
+
+def test_a_pull_that_was_not_recorded_is_waited_for_when_leaving(config, outside, ledger, clock):
+    class Flaky(SqliteLedger):
+        full = False
+
+        def commit(self, *events):
+            if Flaky.full:
+                raise LedgerUnusable("disk is full")
+            super().commit(*events)
+
+    keeper = Keeper(lambda: Flaky(ledger, clock), clock).start()
+    engine = Engine(config, keeper, clock, ledger.parent, who="ann").start()
+    wait_until(lambda: word(engine) == "running")
+    Flaky.full = True
+    pulled = engine.pull(LINE, "x").result()
+    assert not pulled.recorded
+    import threading
+
+    threading.Timer(0.2, lambda: setattr(Flaky, "full", False)).start()
+    engine.stop()
+    keeper.close()
+    again = Keeper(lambda: SqliteLedger(ledger, clock), clock).start()
+    try:
+        assert again.board.line(LINE).open_holds
+    finally:
+        again.close()

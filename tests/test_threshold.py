@@ -194,6 +194,17 @@ def test_a_watch_that_just_began_is_not_blind() -> None:
     assert (verdict.word, verdict.sentence) == ("undecided", "conversion: no closed bucket yet since 3f2a")
 
 
+@pytest.mark.parametrize("rows", [BEFORE, [*BEFORE, at(0, None)]])
+def test_what_was_replaced_before_it_could_be_measured_is_not_blind(rows: list[Sample]) -> None:
+    """Two deployments within a minute are no reason to be alarmed, or to stop the line."""
+    verdict = found(rows, 3, until=T + 70.0)
+    assert (verdict.word, verdict.sentence) == (
+        "undecided",
+        "conversion: 3f2a ran for 1 min, too short to be measured",
+    )
+    assert final(rows, 3, until=T + 70.0)
+
+
 def test_trials_without_success_are_data_and_no_trials_are_none() -> None:
     assert found([*BEFORE, *usual(0, 1, 2, rate=0.0)], 3).word == "regressed"
     assert found([*BEFORE, at(0, None), at(1, None), at(2, None)], 4).word == "blind"

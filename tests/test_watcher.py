@@ -218,6 +218,24 @@ async def test_a_deployment_that_was_replaced_is_undecided(shop: Shop) -> None:
 
 
 @virtual
+async def test_deployments_in_quick_succession_stop_nothing_and_alarm_nobody(shop: Shop) -> None:
+    shop.has(LINE, "ci/deploy", notify=("pager",))
+    blind = msgspec.structs.replace(CONVERSION, on_blind="stop")
+    shop.lines[LINE] = msgspec.structs.replace(shop.lines[LINE], metrics=(blind,))
+    shipped(shop)
+    room = shop.room()
+    engine(shop, room, Meter(shop, lambda _: GOOD))
+    assert shop.deploy is not None
+    for version in ("v3", "v4", "v5"):
+        await asyncio.sleep(20)
+        shop.deploy.put(version)
+        shop.seen()
+    await minutes(5)
+    assert room.line.holds == ()
+    assert shop.notifiers["pager"].told == []
+
+
+@virtual
 async def test_a_deployment_that_failed_is_not_judged(shop: Shop) -> None:
     shipped(shop)
     room = shop.room()

@@ -151,11 +151,13 @@ def together(metric: Metric, rows: Sequence[Sample], onset: Time, within_s: floa
 
 def _without_data(facts: _Facts, gone: str) -> Verdict:
     """Not one usable bucket since the deployment."""
-    waited = facts.now - facts.began
-    reason = gone or "no usable data"
-    if waited < facts.threshold.for_s + facts.metric.lag and facts.now < facts.until:
-        return facts.verdict("undecided", f"{facts.metric.name}: no closed bucket yet since {_short(facts.version)}")
-    return facts.verdict("blind", f"{facts.metric.name}: {reason} for {long_age(waited)}")
+    waited, name, short = facts.now - facts.began, facts.metric.name, _short(facts.version)
+    if facts.now < facts.until and waited < facts.threshold.for_s + facts.metric.lag:
+        return facts.verdict("undecided", f"{name}: no closed bucket yet since {short}")
+    if facts.expected() < facts.need:
+        ran = long_age(facts.until - facts.began)
+        return facts.verdict("undecided", f"{name}: {short} ran for {ran}, too short to be measured")
+    return facts.verdict("blind", f"{name}: {gone or 'no usable data'} for {long_age(waited)}")
 
 
 def _at_the_end(facts: _Facts) -> Verdict:
