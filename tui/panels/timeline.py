@@ -147,7 +147,8 @@ def _found(event: Event) -> Told:
 def draw_events(moment: Moment, sheet: Sheet, x: int, y: int, width: int, height: int, *, lines: bool = False) -> int:
     """The newest events first, as many as fit; returns how many rows were drawn."""
     drawn = 0
-    for event in moment.events:
+    # By when it happened: a source that is listed for the first time tells of days at once.
+    for event in sorted(moment.events, key=lambda item: item.at, reverse=True):
         if not lines and event.line != moment.line:
             continue
         if drawn >= height:

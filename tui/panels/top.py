@@ -190,14 +190,17 @@ class Bands(Panel):
         ]
         if not shipped:
             return
-        bad = sum(
-            watch.verdict is not None and watch.verdict.word == "regressed" and watch.began > since
+        judged = [
+            watch.verdict.word
             for name in moment.order
             for watch in moment.known(name).watches.values()
-        )
+            if watch.verdict is not None and watch.began > since
+        ]
         noun = "deploy" if len(shipped) == 1 else "deploys"
         parts = [("24 h ", "dim"), (str(len(shipped)), "mid"), (f" {noun}", "dim")]
-        parts += [(" · ", "dim"), ("regressed ", "dim"), (str(bad), "mid"), (f" of {len(shipped)}", "dim")]
+        if judged:
+            bad = str(judged.count("regressed"))
+            parts += [(" · ", "dim"), ("regressed ", "dim"), (bad, "mid"), (f" of {len(judged)} judged", "dim")]
         if sheet.width >= WIDE:
             width = sum(width_of(text) for text, _ in parts)
             sheet.parts(sheet.width - 1 - width, 0, *parts)
