@@ -76,6 +76,7 @@ class Door:
         self.lines = lines
         self._wanted = wanted
         self._driven: dict[ActId, asyncio.Task[None]] = {}
+        self._joined: set[ActId] = set()
         self.proof = Proof(store, targets, clock, self.step)
 
     def check_may_act(self, line: str) -> None:
@@ -123,8 +124,13 @@ class Door:
             return running
         task = asyncio.create_task(self._drive(id_, line), name=f"act-{id_}")
         self._driven[id_] = task
-        task.add_done_callback(lambda _: self._driven.pop(id_, None) if self._driven.get(id_) is task else None)
+        task.add_done_callback(lambda _: self._done(id_, task))
         return task
+
+    def _done(self, id_: ActId, task: "asyncio.Task[None]") -> None:
+        if self._driven.get(id_) is task:
+            del self._driven[id_]
+            self._joined.discard(id_)
 
     @property
     def driven(self) -> tuple["asyncio.Task[None]", ...]:
@@ -139,11 +145,12 @@ class Door:
             if line.name in self.store.board.read_only or (self.lines is not None and line.name not in self.lines):
                 continue
             for act in line.unsettled():
-                if lease or act.asker == self.me:
+                if lease or act.asker == self.me or act.id in self._joined:
                     self.adopt(act)
 
     def adopt(self, act: Act) -> None:
-        """Drive an act that is there already: our own, or one whose asker is late and perhaps dead."""
+        """Drive an act that is there already: our own at once, another's when its asker is late and perhaps dead."""
+        self._joined.add(act.id)
         late = self.clock.now() >= act.not_before + self.clock.real(TAKE_OVER_S)
         if act.asker == self.me or late:
             self.drive(act.id, act.line)
