@@ -11,15 +11,17 @@ the deployment id that the target compares.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Collection
 
-from andon.board import Board, Line
-from andon.clock import Clock, age
+from andon.board import Board
+from andon.clock import Clock, Time, age
 from andon.events import ActAsked, ActStepped, Event
 from andon.keeper import Store
-from andon.model import Act, ActId, ActState, Deployment, Halted, HoldRef, TargetId, Why
+from andon.model import Act, ActId, ActState, Deployment, Halted, HoldRef, Why
 from andon.ports import (
     ACT_LIMIT_S,
+    READ_LIMIT_S,
     Accepted,
     Answer,
     Conflict,
@@ -33,6 +35,8 @@ from andon.ports import (
 )
 from andon.proof import Proof, Targets, unreadable
 
+log = logging.getLogger("andon.acts")
+
 NOT_AFTER_S = 300.0
 """A deployment, a cancellation or a note not sent by then expires."""
 TAKE_OVER_S = 2.0
@@ -41,6 +45,8 @@ LOUD_S = 120.0
 """A halt or release not confirmed by then is said loudly."""
 READ_EVERY_S = 1.0
 MOST_WAIT_S = 30.0
+ABORTING = "aborting"
+ABORT_AGAIN_S = 5.0
 FRESH_S = 1.0
 """How old a read of the current deployment may be when an automatic rollback is sent without compare-and-set."""
 
@@ -213,17 +219,37 @@ class Door:
         if standing and (reason := self._wanted(self.store.board, act)):
             await self.step(act, "intent", "superseded", reason)
             return tries
+        if act.kind == "push" and (reason := self._closed_to(act)):
+            await self.step(act, "intent", "superseded", reason)
+            return tries
         if act.kind in ("rollback", "push") and not await self._may_ship(act):
             return tries
+        looked_at = self.clock.now()
+        if not standing and looked_at > act.not_after:
+            return tries  # the look took too long; the next round says that it expired
         if not await self.step(act, "intent", "sent"):
             return tries
         sent = self._now(act)
+        if self._looked_too_long_ago(sent, looked_at):
+            await self.step(sent, "sent", "intent", "the read grew old before it was sent; looking again")
+            return tries
         answer = await self._call(sent)
         if await self._answered(sent, answer) != "intent":
             return tries
         # The pause comes before the next look at what may be sent: nothing is sent on what was true before it.
         await self._pause(min(2.0**tries, MOST_WAIT_S))
         return tries + 1
+
+    def _closed_to(self, act: Act) -> str:
+        """Why a push may not be sent now: only what names an open hold goes through a stop."""
+        held = {hold.id for hold in self.store.board.line(act.line).open_holds}
+        return "the line was stopped or resumed meanwhile" if (held or act.hold) and act.hold not in held else ""
+
+    def _looked_too_long_ago(self, act: Act, looked_at: Time) -> bool:
+        """Whether a newer deployment could have landed between the look and now, where nothing is compared."""
+        deploy = self.targets.deploy(act.line) if act.auto else None
+        aged = self.clock.now() - looked_at > self.clock.real(FRESH_S)
+        return deploy is not None and not deploy.can.compare_and_set and aged
 
     async def _may_ship(self, act: Act) -> bool:
         """Look before a deployment is sent; False: not yet, or never (then it was settled)."""
@@ -233,7 +259,8 @@ class Door:
             return False
         try:
             read_at = self.clock.now()
-            current = await deploy.current()
+            async with asyncio.timeout(READ_LIMIT_S):
+                current = await deploy.current()
         except Exception as error:  # noqa: BLE001 - whatever an adapter does wrong in a read, it is unreadable
             if deploy.can.compare_and_set:
                 return True  # the target itself refuses what is not expected
@@ -241,6 +268,9 @@ class Door:
             return False
         if (current.id if current else "") != act.expected:
             await self._overtaken(act, current)
+            return False
+        if act.auto and not self.store.board.line(act.line).stop:
+            await self.step(act, "intent", "superseded", "the line was resumed meanwhile")
             return False
         if current is not None and current.state == "rolling":
             await self._roll_on(act, deploy, current)
@@ -258,20 +288,25 @@ class Door:
         if current is None:
             await self.step(act, "intent", "superseded", "nothing runs there")
         elif current.version == act.version and current.state == "settled":
-            await self.step(act, "intent", "verified", "it runs already, by a read", current.id)
+            undone = [self.proof.faulty(act)] if act.words.startswith(ABORTING) else []
+            await self.step(act, "intent", "verified", "it runs already, by a read", current.id, *undone)
         else:
             who = current.by or "somebody"
             await self.step(act, "intent", "superseded", f"{current.version[:12]} by {who} runs now")
 
     async def _roll_on(self, act: Act, deploy: Deploy, current: Deployment) -> None:
         """The deployment to undo is still on its way: stop it where the vendor can, else wait for it and say so."""
-        if deploy.can.abort and not act.words.startswith("aborting"):
-            await self.step(act, "intent", "intent", f"aborting {current.version[:12]}, which is still rolling")
-            await deploy.abort(current.id, Why(act.who, act.why))
-        elif not deploy.can.abort:
+        if not deploy.can.abort:
             await self._wait(act, f"waits: {current.version[:12]} is still rolling")
             return
-        await self._pause()
+        if not act.words.startswith(ABORTING):
+            await self.step(act, "intent", "intent", f"{ABORTING} {current.version[:12]}, which is still rolling")
+        try:
+            async with asyncio.timeout(ACT_LIMIT_S):
+                await deploy.abort(current.id, Why(act.who, act.why))  # the next read shows whether it took effect
+        except Exception as error:  # noqa: BLE001 - an adapter's fault must not lose the rollback; it is tried again
+            log.warning("an abort failed: %s", type(error).__name__)
+        await self._pause(ABORT_AGAIN_S)
 
     def _not_quiet(self, act: Act) -> str:
         """Why an automatic rollback could undo a newer deployment; empty: it cannot."""
@@ -281,7 +316,7 @@ class Door:
         targets = self.targets.halts(act.line)
         if not targets:
             return "the line has nothing that a stop halts"
-        moving = [target for target in targets if not _stands(line, target)]
+        moving = [target for target in targets if not line.stands(target) or line.halted[target].moving]
         if moving:
             return f"not quiet: {moving[0]} is not confirmed to stand"
         return ""
@@ -400,9 +435,3 @@ class Door:
             await self.step(act, "sent", "unknown", "its sender ended before an answer came; reading")
             return
         await self._pause(READ_EVERY_S if now - since < self.clock.real(60) else 5.0)
-
-
-def _stands(line: Line, target: TargetId) -> bool:
-    """Whether a read has confirmed that the target stands for the stop that lasts now."""
-    halted = line.halted.get(target)
-    return halted is not None and halted.halted and not halted.moving

@@ -46,7 +46,7 @@ from andon.model import (
 
 V = TypeVar("V")
 
-FORMAT = " ".join(("1", *KINDS))
+FORMAT = " ".join(("2", *KINDS))
 """Of a checkpoint: a new number whenever a board of this version differs from one folded by the last, and the kinds that
 were folded into it; a version that knows others folds from the start."""
 
@@ -165,6 +165,16 @@ class Line(msgspec.Struct, frozen=True):
                 return self.changes[start + 1 : end + 1] if start < end else ()
         return (newest,)
 
+    def stands(self, target: TargetId) -> bool:
+        """Whether a read has confirmed that a halting target stands for the stop that lasts now."""
+        halted = self.halted.get(target)
+        if halted is None or not halted.halted:
+            return False
+        return any(
+            act.kind == "halt" and act.target == target and act.subject == self.stop and act.state == "verified"
+            for act in self.acts.values()
+        )
+
     def unsettled(self, *kinds: str) -> tuple[Act, ...]:
         """Acts on their way, of those kinds (of all, if none is named), oldest first."""
         return tuple(act for act in self.acts.values() if not act.settled and (not kinds or act.kind in kinds))
@@ -177,10 +187,7 @@ class Line(msgspec.Struct, frozen=True):
         """Whether a deployment is itself a return to an earlier version."""
         if deployment.back:
             return True
-        return any(
-            act.kind == "rollback" and act.version == deployment.version and act.ref == deployment.id
-            for act in self.acts.values()
-        )
+        return any(_began(act, deployment) for act in self.acts.values() if act.kind == "rollback")
 
 
 class Board(msgspec.Struct, frozen=True):
@@ -215,6 +222,16 @@ class Board(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(
             self, read_only={**self.read_only, line: f"a newer andon wrote {kind}: update this one"}
         )
+
+
+def _began(act: Act, deployment: Deployment) -> bool:
+    """Whether a rollback began that deployment: by its reference, or, where a person said so, by what fits."""
+    if act.version != deployment.version:
+        return False
+    if act.ref:
+        return act.ref == deployment.id
+    since = (act.sent_at or act.at) - 60
+    return act.state == "verified" and deployment.id != act.expected and deployment.at >= since
 
 
 def _prefixed(one: str, other: str) -> bool:
@@ -263,7 +280,10 @@ def _watch(line: Line, event: WatchOpened) -> Line:
     if event.deployment in line.watches:
         return line
     fresh = Watch(event.deployment, event.version, event.began, event.until)
-    return msgspec.structs.replace(line, watches=_bounded({**line.watches, event.deployment: fresh}, DEPLOYMENTS))
+    # As long as its deployment: one forgotten while its deployment is known would be opened, and judged, again.
+    known = {item.id for item in line.deployments} | {event.deployment}
+    kept = {id_: watch for id_, watch in {**line.watches, event.deployment: fresh}.items() if id_ in known}
+    return msgspec.structs.replace(line, watches=_bounded(kept, 2 * DEPLOYMENTS))
 
 
 def _judged(line: Line, event: Judged) -> Line:

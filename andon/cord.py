@@ -54,13 +54,7 @@ def state(line: Line, config: LineConfig, pulses: Mapping[str, Pulse], now: Time
 
 def stands(line: Line, target: TargetId) -> bool:
     """Whether a read has confirmed that a target stands for the stop that lasts now."""
-    halted = line.halted.get(target)
-    if halted is None or not halted.halted:
-        return False
-    return any(
-        act.kind == "halt" and act.target == target and act.subject == line.stop and act.state == "verified"
-        for act in line.acts.values()
-    )
+    return line.stands(target)
 
 
 class Pulled(msgspec.Struct, frozen=True):
@@ -83,7 +77,8 @@ class Cord:
         self.clock = clock
         self.read_at: dict[TargetId, Time] = {}
         """When a target was last read, by any process: the ledger holds a read only where it said something new."""
-        self._unrecorded = Unrecorded(door, store, clock)
+        self._unrecorded = Unrecorded(door, store, clock, self._pull_again)
+        self._pressing: dict[tuple[str, str], asyncio.Lock] = {}
 
     # ---- pulling
 
@@ -95,6 +90,10 @@ class Cord:
         Raises NotDone if this process may not act. A ledger that does not answer does not keep a halt from being sent.
         """
         self.door.check_may_act(line)
+        async with self._pressing.setdefault((line, who), asyncio.Lock()):
+            return await self._pull(line, who, why, kind, deployment, age_s)
+
+    async def _pull(self, line: str, who: str, why: str, kind: OwnerKind, deployment: str, age_s: float) -> Pulled:
         waiting = self._unrecorded.hold(line, who)
         if waiting is not None:
             return Pulled(waiting, joined=True, recorded=False)
@@ -133,6 +132,10 @@ class Cord:
                 await self.tell(line, "stopped", f"{line} stopped", f"{who}: {why}", who, f"{hold.id}/stopped")
             return Pulled(hold, joined=own is not None, recorded=recorded)
         raise NotDone(f"{line}: others keep changing its holds; look, then press again")
+
+    async def _pull_again(self, hold: Hold) -> None:
+        """A pull that was recorded late: ask for the halts that its stop lacks, should another one have ended."""
+        await self.pull(hold.line, hold.owner, hold.why, kind=hold.kind, deployment=hold.deployment)
 
     def _stop_changed(self, line: str, hold: Hold) -> bool:
         placed = next((item for item in self.store.board.line(line).open_holds if item.id == hold.id), None)

@@ -18,7 +18,7 @@ from andon.events import ChangesSeen, DeploymentSeen, Event, RunSeen, SourceSeen
 from andon.immune.watcher import Watcher
 from andon.keeper import Keeper
 from andon.model import Deployment, Metric, Run, RunId
-from andon.ports import READ_LIMIT_S, Changes, Fact, Halting, LedgerUnusable, Metrics, Pulse, Source
+from andon.ports import READ_LIMIT_S, Changes, Fact, Halting, LedgerUnusable, Metrics, Pulse, Source, Unreachable
 from andon.ship import Shipper
 from andon.stations import Stations
 
@@ -99,7 +99,7 @@ class Duty:
             except LedgerUnusable:
                 pass  # the keeper says so; nothing is done that cannot be recorded
             except Exception as error:  # noqa: BLE001 - the supervisor: the death is told, and the task started again
-                words = f"{type(error).__name__}: {error}"
+                words = f"{type(error).__name__}"
                 try:
                     await self.keeper.pulse(Pulse(f"task:{name}", self.clock.now(), "error", words))
                 except LedgerUnusable:
@@ -182,9 +182,11 @@ class Duty:
         """One read of a halting target; returns the seconds until the next."""
         part = f"halted {entry.target}"
         try:
-            found = await halting.halted()
+            async with asyncio.timeout(READ_LIMIT_S):
+                found = await halting.halted()
         except Exception as error:  # noqa: BLE001 - whatever an adapter does is told of its source, and tried again
-            word, words = feed.told(error)
+            late = Unreachable(f"no answer in {READ_LIMIT_S:.0f} s") if isinstance(error, TimeoutError) else error
+            word, words = feed.told(late)
             await self.source_state(line.name, entry.source, part, word, words)
             return self.clock.real(patience.next(error))
         patience.reset()

@@ -252,7 +252,7 @@ class Engine:
             await self.clock.sleep(self.clock.real(every_s))
 
     async def _note_death(self, name: str, error: Exception) -> None:
-        words = f"{type(error).__name__}: {error}"
+        words = f"{type(error).__name__}"
         try:
             await self.keeper.pulse(Pulse(f"task:{name}", self.clock.now(), "error", words))
         except LedgerUnusable:

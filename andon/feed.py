@@ -106,4 +106,4 @@ def told(error: Exception) -> tuple[SourceWord, str]:
         return "gone", str(error) or "does not answer"
     if isinstance(error, Garbled):
         return "error", str(error)
-    return "error", f"its adapter failed: {type(error).__name__}: {error}"
+    return "error", f"its adapter failed: {type(error).__name__}"

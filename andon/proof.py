@@ -4,14 +4,17 @@ For a halt or release what stands now is read; for a deployment, what runs, and 
 act began. A read can settle an act at any time, whoever sent it.
 """
 
+import asyncio
 from collections.abc import Awaitable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from andon.clock import Clock, Time
 from andon.events import DeploymentSeen, Event, HaltedSeen, Marked
 from andon.keeper import Store
 from andon.model import Act, ActState, Deployment, Halted, TargetId
-from andon.ports import CI, Denied, Deploy, Garbled, Halting, LedgerUnusable, Notifier, Unreachable
+from andon.ports import CI, READ_LIMIT_S, Denied, Deploy, Garbled, Halting, LedgerUnusable, Notifier, Unreachable
+
+T = TypeVar("T")
 
 HISTORY = 20
 CLOCKS_APART_S = 60.0
@@ -21,7 +24,15 @@ def unreadable(error: Exception) -> str:
     """Why a read failed, in words; an adapter's own fault is named as such."""
     if isinstance(error, (Unreachable, Denied, Garbled)):
         return str(error)
+    if isinstance(error, TimeoutError):
+        return f"no answer in {READ_LIMIT_S:.0f} s"
     return f"its adapter failed: {type(error).__name__}"
+
+
+async def _limited(read: Awaitable[T]) -> T:
+    """A read, for as long as a read may take."""
+    async with asyncio.timeout(READ_LIMIT_S):
+        return await read
 
 
 class Targets(Protocol):
@@ -89,7 +100,7 @@ class Proof:
         if halting is None:
             await self.step(act, act.state, "refused", "the config names no such target any more")
             return True
-        found = await halting.halted()
+        found = await _limited(halting.halted())
         done = found.halted if act.kind == "halt" else _restored(act, found)
         events: tuple[Event, ...] = ()
         if not found.same(self.store.board.line(act.line).halted.get(act.target)):
@@ -105,7 +116,7 @@ class Proof:
         if deploy is None:
             await self.step(act, act.state, "failed", "the config names no deploy target for this line any more")
             return True
-        current = await deploy.current()
+        current = await _limited(deploy.current())
         if current is not None and current.id != act.expected:
             return await self._read_other(act, deploy, current)
         ours = await _ours_in_history(act, deploy) if act.ref else None
@@ -157,7 +168,7 @@ class Proof:
 
 async def _ours_in_history(act: Act, deploy: Deploy) -> Deployment | None:
     """The deployment that this act began: by its reference, else the first of its version after what was expected."""
-    history = await deploy.history(HISTORY)
+    history = await _limited(deploy.history(HISTORY))
     if act.ref:
         return next((item for item in history if item.id == act.ref), None)
     ids = [item.id for item in history]

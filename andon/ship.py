@@ -72,7 +72,8 @@ class Shipper:
             if act.state == "unknown":
                 await self.door.proof.read(act)
                 fresh = self.store.board.line(line).acts.get(act.id, act)
-                if fresh.state == "verified":
+                runs = self.store.board.line(line).current
+                if fresh.state == "verified" and runs is not None and runs.id in (fresh.ref, fresh.expected):
                     return fresh
                 if fresh.settled:
                     continue

@@ -5,7 +5,7 @@ pressing again joins it. What finds nobody is tried again until the ledger has t
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from andon.acts import Door
 from andon.board import Board
@@ -22,7 +22,9 @@ FIRST_S = 1.0
 class Unrecorded:
     """The pulls of one process that wait for the ledger."""
 
-    def __init__(self, door: Door, store: Store, clock: Clock) -> None:
+    def __init__(self, door: Door, store: Store, clock: Clock, again: Callable[[Hold], Awaitable[None]]) -> None:
+        """`again` pulls once more when the ledger answers: it joins, and asks only for what is missing."""
+        self._again = again
         self.door = door
         self.store = store
         self.clock = clock
@@ -50,15 +52,15 @@ class Unrecorded:
         """
         key = (hold.line, hold.owner)
         sending = [asyncio.create_task(self._halt(hold, target), name=f"halt-{hold.id}") for target in targets]
-        work = self._keep_at_it(sending, commit, events, acts)
+        work = self._keep_at_it(hold, sending, commit, events, acts)
         task = asyncio.create_task(work, name=f"unrecorded-{hold.id}")
         self._waiting[key] = (hold, task)
-        task.add_done_callback(lambda _: self._waiting.pop(key, None))
         if sending:
             await asyncio.wait(sending, timeout=FIRST_S)
 
     async def _keep_at_it(
         self,
+        hold: Hold,
         sending: Sequence["asyncio.Task[None]"],
         commit: "asyncio.Future[Board]",
         events: Sequence[Event],
@@ -69,8 +71,10 @@ class Unrecorded:
         finally:
             for task in sending:
                 task.cancel()
+            del self._waiting[(hold.line, hold.owner)]
         for act in acts:
             self.door.drive(act.id, act.line)
+        await self._again(hold)
 
     async def _halt(self, hold: Hold, target: TargetId) -> None:
         """Halt one target, again and again until it accepts or refuses."""

@@ -1,11 +1,14 @@
 """Acts and the cord when several things go wrong at once: each of these was a defect once."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from andon import rollback
 from andon.acts import NotDone
+from andon.events import ActStepped, Marked
+from andon.model import Deployment
 from andon.ports import Accepted, Can, NoAnswer, Unreachable
 from tests.fakes import LINE, Shop, virtual
 from tests.test_acts import PLAIN, rolled_back, sent, shop_with
@@ -327,3 +330,195 @@ async def test_an_earlier_deployment_of_the_target_version_is_not_taken_for_ours
     deploy.answers = [newer]
     done = await room.settled(await rolled_back(room))
     assert done.state == "superseded"
+
+
+def good(shop: Shop, deployment: str, version: str) -> None:
+    """Somebody marked it good: an automatic rollback may return to it."""
+    mark = Marked(line=LINE, at=1.0, deployment=deployment, version=version, mark="good", who="ann", why="looked")
+    shop.ledger.commit(mark)
+
+
+@virtual
+async def test_a_push_that_was_not_sent_yet_does_not_go_out_through_a_stop(shop: Shop) -> None:
+    deploy, room = shop_with(shop), shop.room()
+    shop.stand.tested = {"v3": "yes"}
+    deploy.answers = [Unreachable("no route")] * 4
+    act = await room.shipper.push(LINE, "v3", "bo", "fix")
+    await asyncio.sleep(1.5)
+    await room.cord.pull(LINE, "ann", "stop")
+    assert (await room.settled(act)).state == "superseded"
+    assert deploy.now().version == "v2"
+
+
+@virtual
+async def test_a_line_is_not_quiet_by_what_was_read_before_the_stop(shop: Shop) -> None:
+    shop.has(LINE, "ci/deploy", only_way_in=True)
+    deploy, room = shop_with(shop, PLAIN), shop.room()
+    good(shop, "d1", "v1")
+    shop.stand.parts = {"worker": "paused by hand"}
+    await room.cord.reconcile(LINE, "ci/deploy", shop.stand.shown())
+    await asyncio.sleep(3600)
+    shop.stand.parts = {"worker": ""}
+    shop.stand.down = Unreachable("no route")
+    shop.stand.answers = [Unreachable("no route")] * 400
+    act = await room.shipper.rollback(LINE, "immune", "falls", auto=True)
+    assert (await room.settled(act)).state == "expired"
+    assert deploy.now().version == "v2"
+
+
+@virtual
+async def test_what_a_person_says_happened_is_known_as_a_way_back(shop: Shop) -> None:
+    shop.has(LINE, "ci/deploy")
+    shop.ships("v0", "v1", "v2")
+    deploy, room = shop.deploy, shop.room()
+    good(shop, "d1", "v0")
+
+    async def lost() -> NoAnswer:
+        deploy.arrive("v1", "d3")
+        deploy.down = Unreachable("reads are gone")
+        return NoAnswer("lost")
+
+    deploy.answers = [lost]
+    good(shop, "d2", "v1")
+    act = await room.shipper.rollback(LINE, "ann", "odd")
+    await room.in_state(act, "unknown")
+    await room.door.resolve(room.act(act), happened=True, who="ann")
+    deploy.down = None
+    shop.seen()
+    room.tail()
+    assert isinstance(rollback.target(room.line, shop.clock.now()), rollback.Nothing)
+
+
+@virtual
+async def test_a_press_on_a_newer_deployment_is_not_answered_with_an_older_rollback(shop: Shop) -> None:
+    deploy, room = shop_with(shop), shop.room()
+
+    async def lost() -> NoAnswer:
+        deploy.arrive("v1", "d2")
+        return NoAnswer("lost")
+
+    deploy.answers = [lost]
+    act = await room.shipper.rollback(LINE, "ann", "odd")
+    deploy.down = Unreachable("gone")
+    await room.in_state(act, "unknown", "sent")
+    room.die()
+    await asyncio.sleep(30)
+    deploy.down = None
+    deploy.put("v5")
+    shop.seen()
+    other = shop.room("bo")
+    other.tail()
+    again = await other.shipper.rollback(LINE, "bo", "v5 is bad", expected=deploy.now().id)
+    assert again.id != act.id
+    await other.settled(again)
+    assert deploy.now().version != "v5"
+
+
+@virtual
+async def test_presses_at_once_while_the_ledger_hangs_are_one_pull(shop: Shop) -> None:
+    shop.has(LINE, "ci/deploy")
+    room = shop.room()
+    room.hangs_s = 5.0
+    found = await asyncio.gather(*(room.cord.pull(LINE, "ann", "odd") for _ in range(3)))
+    assert len({item.hold.id for item in found}) == 1
+    await asyncio.sleep(30)
+    room.hangs_s = 0.0
+    assert [hold.id for hold in room.line.open_holds] == [found[0].hold.id]
+    await room.cord.resume(LINE, "ann", "looked")
+    await asyncio.sleep(60)
+    assert shop.stand.parts == {"worker": ""}
+
+
+@virtual
+async def test_an_abort_that_found_nobody_is_tried_again_and_the_undone_one_is_faulty(shop: Shop) -> None:
+    shop.has(LINE, "ci/deploy")
+    shop.ships("v1")
+    deploy, room = shop.deploy, shop.room()
+    deploy.can = Can(deploy=True, compare_and_set=True, abort=True)
+    deploy.put("v2", state="rolling")
+    shop.seen()
+    deploy.answers = [Unreachable("one lost packet"), RuntimeError("header b'Bearer s3cret'")]
+    act = await room.shipper.rollback(LINE, "ann", "odd")
+    done = await room.settled(act)
+    assert done.state == "verified", done.words
+    assert deploy.now().version == "v1"
+    assert room.line.marks["d2"].mark == "faulty"
+
+
+@virtual
+async def test_an_automatic_rollback_is_not_sent_on_a_line_that_was_resumed(shop: Shop) -> None:
+    deploy, room = shop_with(shop), shop.room()
+    deploy.answers = [Unreachable("no route")] * 4
+    act = await room.shipper.rollback(LINE, "immune", "falls", auto=True)
+    await asyncio.sleep(2)
+    await room.cord.resume(LINE, "ann", "false alarm: it was the campaign")
+    assert (await room.settled(act)).state == "superseded"
+    assert deploy.now().version == "v2"
+
+
+@virtual
+async def test_a_look_that_hangs_does_not_let_a_rollback_out_late(shop: Shop) -> None:
+    deploy, room = shop_with(shop, PLAIN), shop.room()
+    act = await room.shipper.rollback(LINE, "ann", "odd", grace_s=1.0)
+    whole = deploy.current
+
+    async def slow() -> Deployment | None:
+        await asyncio.sleep(1500)
+        return await whole()
+
+    deploy.current = slow  # type: ignore[method-assign]
+    assert (await room.settled(act, 5000)).state == "expired"
+
+
+@virtual
+async def test_a_press_keeps_at_what_it_joined_when_the_asker_dies_young(shop: Shop) -> None:
+    deploy, ann, bo = shop_with(shop), shop.room("ann"), shop.room("bo")
+    act = await ann.shipper.rollback(LINE, "ann", "odd", grace_s=3.0)
+    await asyncio.sleep(1)
+    ann.die()
+    await asyncio.sleep(0.5)
+    again = await bo.shipper.rollback(LINE, "bo", "odd")
+    bo.recovers(lease=False)
+    await asyncio.sleep(60)
+    assert again.id == act.id
+    assert bo.act(again).state == "verified"
+    assert shop.stand.standing
+    assert sent(deploy) == [("v1", "d2")]
+
+
+@virtual
+async def test_a_late_record_of_a_stop_that_ended_meanwhile_asks_for_its_own_halts(shop: Shop) -> None:
+    shop.has(LINE, "ci/deploy")
+    ann, bo = shop.room("ann"), shop.room("bo")
+    await bo.cord.pull(LINE, "bo", "odd")
+    await bo.until(lambda: shop.stand.standing and not bo.line.unsettled())
+    ann.tail()
+    ann.hangs_s = 3.0
+    await ann.cord.pull(LINE, "ann", "still bad")
+    await asyncio.sleep(0.2)
+    await bo.cord.resume(LINE, "bo", "looked")
+    await asyncio.sleep(600)
+    ann.hangs_s = 0.0
+    assert ann.line.open_holds
+    assert shop.stand.standing
+
+
+@virtual
+async def test_a_read_that_grew_old_while_the_ledger_was_slow_is_repeated(shop: Shop) -> None:
+    shop.has(LINE, "ci/deploy", only_way_in=True)
+    deploy, room = shop_with(shop, PLAIN), shop.room()
+    good(shop, "d1", "v1")
+    whole = room.commit
+
+    async def slow(*events: Any, urgent: bool = False) -> Any:
+        going = [event for event in events if isinstance(event, ActStepped) and event.now == "sent"]
+        if any(room.board.line(LINE).acts[event.act].kind == "rollback" for event in going):
+            await asyncio.sleep(2)
+            deploy.put("v3")
+            await asyncio.sleep(2)
+        return await whole(*events, urgent=urgent)
+
+    room.commit = slow  # type: ignore[method-assign]
+    act = await room.shipper.rollback(LINE, "immune", "falls", auto=True)
+    assert (await room.settled(act)).state == "superseded"
+    assert deploy.now().version == "v3"

@@ -103,9 +103,9 @@ async def test_a_sign_of_life_does_not_pause_a_stream(shop: Shop) -> None:
         (Unreachable(), "gone", "does not answer"),
         (Denied("token env:X was not accepted"), "denied", "token env:X was not accepted"),
         (Garbled("HTML, not JSON"), "error", "HTML, not JSON"),
-        (KeyError("id"), "error", "its adapter failed: KeyError: 'id'"),
-        (TimeoutError(), "error", "its adapter failed: TimeoutError: "),
-        (RecursionError("deep"), "error", "its adapter failed: RecursionError: deep"),
+        (KeyError("id"), "error", "its adapter failed: KeyError"),
+        (TimeoutError(), "error", "its adapter failed: TimeoutError"),
+        (RecursionError("deep"), "error", "its adapter failed: RecursionError"),
     ],
 )
 @virtual
