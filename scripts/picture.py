@@ -49,7 +49,8 @@ async def draw(columns: int, rows: int, seed: int) -> str:
             engine.stop()
             keeper.close()
     # The file must not fetch a font from anywhere: whatever monospaced font the reader has will do.
-    return re.sub(r"@font-face\s*\{.*?\}", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"@font-face\s*\{.*?\}", "", svg, flags=re.DOTALL)
+    return svg.replace("<text ", '<text xml:space="preserve" ')  # else some viewers drop the blanks a text begins with
 
 
 def main() -> None:
