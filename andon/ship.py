@@ -4,7 +4,8 @@ import asyncio
 
 from andon import rollback
 from andon.acts import NOT_AFTER_S, Door, NotDone
-from andon.clock import Clock
+from andon.board import Line
+from andon.clock import Clock, Time
 from andon.config import LineConfig
 from andon.cord import Cord
 from andon.events import DeploymentSeen, Marked, MarkWord
@@ -45,17 +46,19 @@ class Shipper:
         line stays held whatever becomes of the rollback. Raises NotDone; LedgerUnusable: then nothing was sent.
         """
         self.door.check_may_act(line)
+        kind: OwnerKind = "immune" if auto else "person"
+        seen = _found(self.store.board.line(line), to, self.clock.now())
+        if isinstance(seen, rollback.Target) and expected in ("", seen.current.id):
+            # The cord comes at once: neither a slow target nor a slow ledger may delay it.
+            await self.cord.pull(line, who, why, kind=kind, deployment=seen.current.id, age_s=age_s)
         if not auto:
             await self._look_first(line)
         going = await self._going_back(line)
         if going is not None and not to:
-            await self.cord.pull(line, who, why, kind="immune" if auto else "person", age_s=age_s)
+            await self.cord.pull(line, who, why, kind=kind, age_s=age_s)
             self.door.adopt(going)
             return going
-        board = self.store.board.line(line)
-        now = self.clock.now()
-        found = rollback.to_version(board, to, now) if to else rollback.target(board, now)
-        kind: OwnerKind = "immune" if auto else "person"
+        found = _found(self.store.board.line(line), to, self.clock.now())
         if isinstance(found, rollback.Nothing):
             raise NotDone(found.why)
         if expected and expected != found.current.id:
@@ -192,3 +195,8 @@ class Shipper:
             version=version,
             hold=hold,
         )
+
+
+def _found(line: Line, to: str, now: Time) -> rollback.Target | rollback.Nothing:
+    """What a rollback would do: to the version that is named, else to the one that the rules choose."""
+    return rollback.to_version(line, to, now) if to else rollback.target(line, now)

@@ -522,3 +522,15 @@ async def test_a_read_that_grew_old_while_the_ledger_was_slow_is_repeated(shop: 
     act = await room.shipper.rollback(LINE, "immune", "falls", auto=True)
     assert (await room.settled(act)).state == "superseded"
     assert deploy.now().version == "v3"
+
+
+@virtual
+async def test_a_rollback_pulls_the_cord_before_it_looks_at_a_slow_target(shop: Shop) -> None:
+    deploy, room = shop_with(shop), shop.room()
+    await reconciled(room)
+    deploy.hangs = True
+    began = shop.clock.now()
+    press = asyncio.create_task(room.shipper.rollback(LINE, "ann", "odd"))
+    await room.until(lambda: shop.stand.at)
+    assert shop.stand.at[0] - began <= 0.6
+    await press
