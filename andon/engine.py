@@ -106,6 +106,8 @@ class Engine:
         self._lease: Lease | None = None
         self._present_at: Time = 0.0
         self._duty: Duty | None = None
+        self._asked: set[Future[Any]] = set()
+        """What was asked and has not ended: a pull on its way to the ledger is no act yet, and is waited for too."""
 
     # ---- from any thread
 
@@ -129,7 +131,10 @@ class Engine:
 
     def ask(self, work: Callable[[], Coroutine[Any, Any, T]]) -> "Future[T]":
         """Run `work` in the engine's loop: the one way in."""
-        return asyncio.run_coroutine_threadsafe(work(), self._loop)
+        future = asyncio.run_coroutine_threadsafe(work(), self._loop)
+        self._asked.add(future)
+        future.add_done_callback(self._asked.discard)
+        return future
 
     def pull(self, line: str, why: str = "", age_s: float = 0.0) -> "Future[Pulled]":
         """Stop a line."""
@@ -328,10 +333,9 @@ class Engine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._leave_duty()
-        if self.busy or self.cord.unrecorded:
-            deadline = self.clock.now() + self.clock.real(15)
-            while (self.busy or self.cord.unrecorded) and self.clock.now() < deadline:
-                await self.clock.sleep(self.clock.real(0.05))
+        deadline = self.clock.now() + self.clock.real(15)
+        while (self._asked or self.busy or self.cord.unrecorded) and self.clock.now() < deadline:
+            await self.clock.sleep(self.clock.real(0.05))
         for task in self.door.driven:
             task.cancel()
         await asyncio.gather(*self.door.driven, return_exceptions=True)

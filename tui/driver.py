@@ -32,6 +32,8 @@ from tui.screen_out import Writer
 
 BURST_S = 0.05
 """A key within so many seconds after another is part of a burst no hand types: F4 and F8 are refused in it."""
+TAKE_LIMIT_S = 0.2
+"""Seconds that keys pressed before a signal to leave get to be read."""
 
 _START = "\x1b[?1049h\x1b[?25l\x1b[?1004h\x1b[?2004h\x1b[?7l"
 _MOUSE = "\x1b[?1000h\x1b[?1003h\x1b[?1015h\x1b[?1006h"
@@ -66,9 +68,15 @@ class Terminal(LinuxDriver):
         self.on_drained: Callable[[bool], None] = lambda _lost: None
         """Called in the event loop when nothing waits for the terminal any more; the flag: something was lost."""
         self._leaving: Leaving | None = None
+        self._taking = False
         leave = getattr(app, "leave", None)
         if leave is not None and threading.current_thread() is threading.main_thread():
-            self._leaving = Leaving(leave, self.restore)
+
+            def leave_in_order(reason: str, deadline: float) -> None:
+                self._take_what_came()
+                leave(reason, deadline)
+
+            self._leaving = Leaving(leave_in_order, self.restore)
             self._leaving.watch()
 
     @property
@@ -201,12 +209,24 @@ class Terminal(LinuxDriver):
 
     # Input
 
+    def _take_what_came(self) -> None:
+        """Wait until the input thread has taken what the terminal sent so far: a key pressed first comes first."""
+        poll = select.poll()
+        poll.register(self.fileno, select.POLLIN)
+        deadline = time.monotonic() + TAKE_LIMIT_S
+        while (thread := self._key_thread) is not None and thread.is_alive() and time.monotonic() < deadline:
+            # In this order: what was read is being taken from before it stopped being readable.
+            if not poll.poll(0) and not self._taking:
+                return
+            time.sleep(0.005)
+
     def run_input_thread(self) -> None:
         """Read until told to end, or until the terminal is gone."""
         poll = select.poll()
         poll.register(self.fileno, select.POLLIN)
         poll.register(self._wake_read, select.POLLIN)
         while not self.exit_event.is_set():
+            self._taking = False
             wait = self._framer.wait(time.monotonic())
             ready = dict(poll.poll(None if wait is None else max(0.0, wait) * 1000 + 1))
             if self._wake_read in ready:
@@ -214,6 +234,7 @@ class Terminal(LinuxDriver):
                 continue
             data = b""
             if self.fileno in ready:
+                self._taking = True
                 try:
                     data = os.read(self.fileno, 4096)
                 except BlockingIOError:
