@@ -15,11 +15,13 @@ FIND_PYTHON = for python in $(PYTHON) python3.13 python3.12 python3.11 python3 p
 	[ -n "$$python" ] || { echo 'make: andon needs Python 3.11 or newer with venv and ensurepip (on Debian: apt-get' \
 	'install python3 python3-venv), and found none$(PYTHON:%= at %); name one with: make PYTHON=/path/to/python' >&2; exit 1; }
 
-.PHONY: help demo test lint check format servers pins clean
+.PHONY: help demo test nightly bench lint check format servers pins clean
 
 help:
 	@echo 'make demo     open the room over a shop that plays itself; nothing to configure'
 	@echo 'make test     run the tests; ARGS="tests/test_board.py -x" runs some of them'
+	@echo 'make nightly  the tests that take too long for every run: more schedules, longer runs'
+	@echo 'make bench    measure speed and size on this machine; ARGS="start --rounds 7" measures some of it'
 	@echo 'make check    everything CI checks: format, lint, types, imports, tests'
 	@echo 'make lint     the same without the tests'
 	@echo 'make format   format the code and mend what can be mended'
@@ -32,6 +34,12 @@ demo: $(VENV)/.run
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)
+
+nightly: $(VENV)/.dev
+	$(BIN)/python -m pytest -m nightly $(ARGS)
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.figures $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
