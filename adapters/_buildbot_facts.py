@@ -4,6 +4,7 @@ A build request and the builds that serve it are one run, named `r` and the requ
 first moment to the last, and a build that is lost with its worker is replaced by another one of the same request.
 """
 
+import math
 import re
 import statistics
 from collections.abc import Iterable, Sequence
@@ -60,7 +61,7 @@ class Build(msgspec.Struct, frozen=True):
     complete_at: float | None = None
     results: int | None = None
     state_string: str = ""
-    properties: dict[str, Any] | None = None
+    properties: dict[str, list[Any]] | None = None
 
     def property(self, name: str) -> str:
         """A property's value; empty if it has none that is text."""
@@ -154,9 +155,17 @@ class Chunk(msgspec.Struct, frozen=True):
     content: str
 
 
-class Listing(msgspec.Struct, frozen=True):
-    """Whatever a listing holds; each names its own key."""
+class Meta(msgspec.Struct, frozen=True):
+    """What a listing says of itself."""
 
+    total: int | None = None
+    """How many there are, of which a limit may have left some out."""
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """Whatever a listing holds; each names its own key. What has no `meta` is not Buildbot's."""
+
+    meta: Meta
     builders: list[Builder] = []
     buildrequests: list[Request] = []
     builds: list[Build] = []
@@ -166,6 +175,12 @@ class Listing(msgspec.Struct, frozen=True):
     workers: list[Worker] = []
     logs: list[Log] = []
     logchunks: list[Chunk] = []
+
+    @property
+    def missing(self) -> int:
+        """How many it should hold, too, where no limit was asked for."""
+        held = sum(len(rows) for name in self.__struct_fields__ if isinstance(rows := getattr(self, name), list))
+        return max(0, (self.meta.total or 0) - held)
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -183,7 +198,7 @@ class Message(msgspec.Struct, frozen=True):
     @property
     def about(self) -> int:
         """The number of what it is about."""
-        return int(self.key[1]) if self.key[1:] and self.key[1].isdecimal() else 0
+        return int(self.key[1]) if self.key[1:] and re.fullmatch("[0-9]{1,18}", self.key[1]) else 0
 
     def number(self, name: str) -> int:
         """A number in the message; 0 if it holds none of that name."""
@@ -287,7 +302,8 @@ def usual_s(builds: Iterable[Build]) -> dict[int, float]:
     for build in builds:
         if build.results in (SUCCESS, WARNINGS) and build.complete_at is not None:
             lengths.setdefault(build.builderid, []).append(build.complete_at - build.started_at)
-    return {builder: float(round(statistics.median(found))) for builder, found in lengths.items()}
+    usual = {builder: statistics.median(found) for builder, found in lengths.items()}
+    return {builder: float(round(length)) for builder, length in usual.items() if math.isfinite(length)}
 
 
 def is_revision(change: str, *revisions: str | None) -> bool:

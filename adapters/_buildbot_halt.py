@@ -8,9 +8,9 @@ import asyncio
 from collections.abc import Iterable
 
 from adapters._buildbot_facts import Builder, Worker, ours
-from adapters._buildbot_master import Master, unsent
+from adapters._buildbot_master import Master
 from andon.model import Halted, HoldRef, Part
-from andon.ports import Accepted, Answer, Denied, Garbled, NoAnswer, Refused, Unreachable
+from andon.ports import Accepted, Answer, Garbled, NoAnswer, Refused, Unreachable
 
 FRESH_S = 15.0
 """A look at the workers younger than this is enough to pause them: a slow master must not delay a stop by two reads."""
@@ -27,9 +27,11 @@ class Workers:
         self.halts = halts
         self._last: tuple[float, Look] | None = None
 
-    async def _look(self) -> Look:
+    async def _look(self, *, for_act: bool) -> Look:
         """What stands there now. Raises as a read."""
-        known, found = await asyncio.gather(self.master.builders(), self.master.get("workers"))
+        known, found = await asyncio.gather(
+            self.master.builders(for_act=for_act), self.master.get("workers", for_act=for_act)
+        )
         missing = [name for name in self.halts if name not in known]
         if missing:
             raise Garbled(f"{self.master.name}: Buildbot has no builder {missing[0]!r}, which `halts:` names")
@@ -43,14 +45,14 @@ class Workers:
             ships, workers, _ = self._last[1]
             if any(not worker.paused for worker in pure(workers, ships)):
                 return self._last[1]
-        return await self._look()
+        return await self._look(for_act=True)
 
     async def halt(self, hold: HoldRef) -> Answer:
         """Pause the workers that ship, except those which are paused already, by whomever."""
-        try:
-            ships, workers, known = await self._recent()
-        except (Unreachable, Denied, Garbled) as error:
-            return unsent(error)
+        return await self.master.decided(self._recent(), lambda look: self._pause(look, hold.note))
+
+    async def _pause(self, look: Look, note: str) -> Answer:
+        ships, workers, known = look
         sharing = mixed(workers, ships)
         if sharing:
             return Refused(f"nothing was paused: {shares(sharing[0], ships, known)}")
@@ -58,7 +60,9 @@ class Workers:
         if not shipping:
             return Refused(f"no worker serves {', '.join(self.halts)}; there is nothing to pause")
         todo = [worker for worker in shipping if not worker.paused]
-        answers = [await self.master.call(f"workers/{item.workerid}", "pause", reason=hold.note) for item in todo]
+        # All at once: one that hangs delays no other.
+        calls = (self.master.call(f"workers/{item.workerid}", "pause", reason=note) for item in todo)
+        answers = await asyncio.gather(*calls)
         return _together(answers, "paused " + ", ".join(worker.name for worker in shipping))
 
     async def release(self, before: Halted) -> Answer:
@@ -67,10 +71,10 @@ class Workers:
         A master that is started anew forgets the reasons of its paused workers. One without a reason that was seen to
         work before the halt is taken for ours.
         """
-        try:
-            ships, workers, _ = await self._look()
-        except (Unreachable, Denied, Garbled) as error:
-            return unsent(error)
+        return await self.master.decided(self._look(for_act=True), lambda look: self._unpause(look, before))
+
+    async def _unpause(self, look: Look, before: Halted) -> Answer:
+        ships, workers, _ = look
         stood = {part.name for part in before.parts if part.halted}
         worked = {part.name for part in before.parts if not part.halted}
         todo: list[Worker] = []
@@ -78,15 +82,16 @@ class Workers:
         for worker in (item for item in pure(workers, ships) if item.paused):
             mine = ours(worker.pause_reason) or (worker.pause_reason is None and worker.name in worked)
             (todo if mine and worker.name not in stood else left).append(worker)
-        answers = [await self.master.call(f"workers/{item.workerid}", "unpause") for item in todo]
+        answers = await asyncio.gather(*(self.master.call(f"workers/{item.workerid}", "unpause") for item in todo))
         words = [f"{item.name} stays paused: {item.pause_reason or 'no reason is known'}" for item in left]
         return _together(answers, "; ".join([*(f"{item.name} works again" for item in todo), *words]))
 
     async def halted(self) -> Halted:
         """Each worker that ships: whether it is paused, why, and the runs that are still built there. Raises as a read."""
-        ships, workers, known = await self._look()
-        which = "&".join(f"builderid={number}" for number in sorted(ships))
-        builds = (await self.master.get(f"builds?complete=false&{which}")).builds
+        async with self.master.web.in_time("what stands"):
+            ships, workers, known = await self._look(for_act=False)
+            which = "&".join(f"builderid={number}" for number in sorted(ships))
+            builds = (await self.master.get(f"builds?complete=false&{which}")).builds
         names = {item.builderid: name for name, item in known.items()}
         parts = []
         for worker in workers:

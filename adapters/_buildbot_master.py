@@ -1,16 +1,18 @@
 """One Buildbot master, as the stations of a connection share it: what it lists, and what it is told to do."""
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
 
 import msgspec
 
 from adapters._buildbot_facts import Builder, Listing
 from adapters._http import Reply, Web
-from andon.ports import Accepted, Answer, Denied, Garbled, Refused, Unreachable
+from andon.ports import Accepted, Answer, Denied, Garbled, NoAnswer, Refused, Unreachable
 from andon.registry import Context
 from andon.secret import Secret
+
+T = TypeVar("T")
 
 FINISH_S = 2.0
 """How long answers that nobody waits for any more are listened to before the connections are closed."""
@@ -46,16 +48,21 @@ class Master:
         )
         self._asked: set[asyncio.Future[Listing]] = set()
 
-    async def get(self, path: str) -> Listing:
-        """What the REST API lists at `path`. Raises as a read.
+    async def get(self, path: str, *, for_act: bool = False) -> Listing:
+        """What the REST API lists at `path`: all of it, unless `path` holds a limit. Raises as a read.
 
         A question is heard to its end, even if whoever asked is gone: Buildbot 4 writes its answers from a thread, and
         may not listen to anybody any more after a client hung up in the middle (twisted/twisted#11625).
         """
-        asked: asyncio.Future[Listing] = asyncio.ensure_future(self.web.get_json(f"api/v2/{path}", type=Listing))
+        asked: asyncio.Future[Listing] = asyncio.ensure_future(
+            self.web.get_json(f"api/v2/{path}", type=Listing, for_act=for_act)
+        )
         self._asked.add(asked)
         asked.add_done_callback(self._answered)
-        return await asyncio.shield(asked)
+        found = await asyncio.shield(asked)
+        if found.missing and "limit=" not in path:
+            raise Garbled(f"{self.name}: api/v2/{path.partition('?')[0]}: {found.missing} are missing in the answer")
+        return found
 
     def _answered(self, asked: "asyncio.Future[Listing]") -> None:
         self._asked.discard(asked)
@@ -68,9 +75,9 @@ class Master:
             await asyncio.wait(set(self._asked), timeout=FINISH_S)
         await self.web.close()
 
-    async def builders(self) -> dict[str, Builder]:
+    async def builders(self, *, for_act: bool = False) -> dict[str, Builder]:
         """All builders by name; their numbers are not in the order of the master's config. Raises as a read."""
-        return {item.name: item for item in (await self.get("builders")).builders}
+        return {item.name: item for item in (await self.get("builders", for_act=for_act)).builders}
 
     async def named(self, names: Iterable[str]) -> list[Builder]:
         """The builders of those names. Raises Garbled if there is none of one."""
@@ -94,9 +101,24 @@ class Master:
             error = said["error"]
             words = error.get("message", "") if isinstance(error, dict) else error
             return Refused(f"{self.name}: Buildbot refused to {method} {path}: {words}")
+        if "result" not in said:
+            return NoAnswer(f"{self.name}: {method} {path}: this is no answer of Buildbot's; it may have been done")
         return Accepted(path)
 
-
-def unsent(error: Unreachable | Denied | Garbled) -> Answer:
-    """The answer to an act before which something had to be read, which failed: nothing was sent."""
-    return Refused(str(error)) if isinstance(error, Denied) else Unreachable(str(error))
+    async def decided(self, look: Awaitable[T], act: Callable[[T], Awaitable[Answer]]) -> Answer:
+        """The answer to an act before which something is read, both in the time of one act; never raises."""
+        limit_s, sent = self.web.act_limit_s, False
+        try:
+            async with asyncio.timeout(limit_s):
+                found = await look
+                sent = True
+                return await act(found)
+        except TimeoutError:
+            words = f"{self.name}: no answer in {limit_s:g} s"
+            return NoAnswer(words) if sent else Unreachable(words)
+        except Denied as error:
+            return Refused(str(error))
+        except Unreachable as error:
+            return error
+        except Garbled as error:
+            return Unreachable(str(error))

@@ -17,6 +17,7 @@ from adapters._buildbot_facts import (
     Buildset,
     Listing,
     Message,
+    Meta,
     Request,
     Stamp,
     Step,
@@ -89,10 +90,9 @@ class Told:
         numbers = sorted(numbers)
         if not numbers:
             return []
-        found = await self._by_id("buildrequests", "buildrequestid", numbers)
-        requests = [item for item in found.buildrequests if item.builderid in self._builders]
-        builds = [build for item in requests for build in await self._builds_of(item)]
-        facts = await self._runs_of(requests, builds)
+        found = await by_id(self._get, "buildrequests", "buildrequestid", numbers)
+        builds = [build for item in found.buildrequests for build in await self._builds_of(item)]
+        facts = await self._runs_of(found.buildrequests, builds)
         for number in set(numbers) - {item.buildrequestid for item in found.buildrequests}:
             run = self._runs.pop(number, None)
             if run is not None and run.state not in DONE:
@@ -108,6 +108,7 @@ class Told:
         return self._request_of.get(message.number("buildid"), 0)
 
     async def _runs_of(self, requests: list[Request], builds: list[Build]) -> list[Fact]:
+        requests = [item for item in requests if item.builderid in self._builders]
         await self._look_up({item.buildsetid for item in requests} - self._stamps.keys())
         requests = [item for item in requests if on_branch(self._stamps[item.buildsetid].branch, self._branch)]
         last = {item.buildrequestid: item for item in sorted(builds, key=lambda item: item.buildid)}
@@ -152,19 +153,10 @@ class Told:
     async def _look_up(self, buildsets: set[int]) -> None:
         """What those sets of requests build."""
         found: list[Buildset] = (
-            (await self._by_id("buildsets", "bsid", sorted(buildsets))).buildsets if buildsets else []
+            (await by_id(self._get, "buildsets", "bsid", sorted(buildsets))).buildsets if buildsets else []
         )
         self._stamps |= dict.fromkeys(buildsets, Stamp())
         self._stamps |= {item.bsid: item.stamp for item in found}
-
-    async def _by_id(self, kind: str, field: str, numbers: list[int]) -> Listing:
-        """Those of a kind that have one of the numbers."""
-        parts = [numbers[start : start + IDS_AT_ONCE] for start in range(0, len(numbers), IDS_AT_ONCE)]
-        found = [await self._get(f"{kind}?" + "&".join(f"{field}={number}" for number in part)) for part in parts]
-        return Listing(
-            buildrequests=[item for one in found for item in one.buildrequests],
-            buildsets=[item for one in found for item in one.buildsets],
-        )
 
     def _forget(self, listed: Mapping[int, Request]) -> None:
         """Drop what is neither listed nor open: a watch goes on for months."""
@@ -173,6 +165,17 @@ class Told:
         self._steps = {build: steps for build, steps in self._steps.items() if build in self._request_of}
         sets = {item.buildsetid for item in listed.values()}
         self._stamps = {key: stamp for key, stamp in self._stamps.items() if key in sets}
+
+
+async def by_id(get: Get, kind: str, field: str, numbers: list[int]) -> Listing:
+    """Requests or sets of them that have one of the numbers. Raises as a read."""
+    parts = [numbers[start : start + IDS_AT_ONCE] for start in range(0, len(numbers), IDS_AT_ONCE)]
+    found = [await get(f"{kind}?" + "&".join(f"{field}={number}" for number in part)) for part in parts]
+    return Listing(
+        Meta(),
+        buildrequests=[item for one in found for item in one.buildrequests],
+        buildsets=[item for one in found for item in one.buildsets],
+    )
 
 
 class Ears:

@@ -10,7 +10,6 @@ import base64
 import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,14 +17,13 @@ import msgspec
 from adapters._http_address import Address, Params
 from adapters._http_answer import Call, Reply, opened, translated, whole
 from adapters._http_budget import Budget, Limited
+from adapters._http_client import apart, client
 from adapters._http_events import Event, Events
 from andon.clock import Clock, long_age
 from andon.ports import ACT_LIMIT_S, READ_LIMIT_S, Denied, Garbled, NoAnswer, Refused, Unreachable
 from andon.secret import Secret, SecretError
 
 if TYPE_CHECKING:
-    import ssl
-
     import httpx
 
 __all__ = ["Event", "Events", "Limited", "Params", "Reply", "Web"]
@@ -74,10 +72,11 @@ class Web:
         self._header = header
         self._scheme = scheme
         self._ca_file = ca_file
-        self._read_limit_s = read_limit_s
-        self._act_limit_s = act_limit_s
+        self.read_limit_s = read_limit_s
+        self.act_limit_s = act_limit_s
         self._budget = Budget(per_minute, clock)
         self._client: httpx.AsyncClient | None = None
+        self._opening = asyncio.Lock()
         self._seats = asyncio.Semaphore(READS_AT_ONCE)
         self._kept: OrderedDict[str, Reply] = OrderedDict()
 
@@ -85,12 +84,22 @@ class Web:
         """GET `path`, whatever it holds. Raises Unreachable (as Limited, if it is not to be asked now), Denied, Garbled."""
         return await self._read(self.address.target(path, params), {"Accept": ANY, **(headers or {})})
 
-    async def get_json(self, path: str, *, params: Params | None = None, type: Any = Any) -> Any:  # noqa: A002
-        """GET `path` as JSON of that type, with If-None-Match where the server gave an ETag before. Raises as `read`."""
+    async def get_json(
+        self,
+        path: str,
+        *,
+        params: Params | None = None,
+        type: Any = Any,  # noqa: A002
+        for_act: bool = False,
+    ) -> Any:
+        """GET `path` as JSON of that type, with If-None-Match where the server gave an ETag before. Raises as `read`.
+
+        `for_act`: an act depends on it; like an act it waits for nobody, whatever the budget and the server say.
+        """
         target = self.address.target(path, params)
         kept = self._kept.get(target)
         condition = {"If-None-Match": kept.headers["etag"]} if kept else {}
-        reply = await self._read(target, {"Accept": JSON, **condition})
+        reply = await self._read(target, {"Accept": JSON, **condition}, for_act=for_act)
         if reply.status == 304 and kept:
             self._kept.move_to_end(target)
             return kept.json(type)
@@ -130,13 +139,13 @@ class Web:
         try:
             target = self.address.target(path, params)
             call.what = f"{self.name}: {method} {_shown(target)}"
-            async with asyncio.timeout(self._act_limit_s):
+            async with asyncio.timeout(self.act_limit_s):
                 self._budget.act()
                 sent |= await self._credential(call, self._token_acts)
                 reply, words = await self._exchange(call, method, target, sent, body)
             return self._answered(call, reply, words, type, also)
         except TimeoutError:
-            why = f"{call.what}: no answer in {self._act_limit_s:g} s"
+            why = f"{call.what}: no answer in {self.act_limit_s:g} s"
         except (Unreachable, Denied, Garbled) as error:
             why = str(error)
         return NoAnswer(f"{why}; it may have been done") if call.sent else Unreachable(why)
@@ -154,15 +163,16 @@ class Web:
         self._budget.read(call.what)
         async with contextlib.AsyncExitStack() as stack:
             try:
-                async with asyncio.timeout(self._read_limit_s):
+                async with asyncio.timeout(self.read_limit_s):
                     headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
                     headers |= await self._credential(call, self._token)
+                    sender = await self._ready()
                     with translated(call):
-                        response = await self._send(call, "GET", target, headers, b"")
+                        response = await self._send(sender, call, "GET", target, headers, b"")
                     stack.push_async_callback(response.aclose)
                     self._check(call, *await opened(call, response))
             except TimeoutError as error:
-                raise Unreachable(f"{call.what}: no answer in {self._read_limit_s:g} s") from error
+                raise Unreachable(f"{call.what}: no answer in {self.read_limit_s:g} s") from error
             kind = response.headers.get("content-type", "")
             if not kind.startswith("text/event-stream"):
                 raise Garbled(f"{call.what}: not a stream of events but {call.quoted(kind, 80) or 'something unnamed'}")
@@ -170,31 +180,41 @@ class Web:
             stack.push_async_callback(events.close)
             yield events
 
+    @contextlib.asynccontextmanager
+    async def in_time(self, what: str, parts: int = 1) -> AsyncIterator[None]:
+        """Reads that are one question: together they may take as long as one (or as `parts`). Raises Unreachable."""
+        limit_s = self.read_limit_s * parts
+        try:
+            async with asyncio.timeout(limit_s):
+                yield
+        except TimeoutError as error:
+            raise Unreachable(f"{self.name}: {what}: no answer in {limit_s:g} s") from error
+
     async def close(self) -> None:
         """Give back the connections."""
         if self._client is not None:
             client, self._client = self._client, None
             await client.aclose()
 
-    async def _read(self, target: str, headers: dict[str, str]) -> Reply:
+    async def _read(self, target: str, headers: dict[str, str], *, for_act: bool = False) -> Reply:
         call = Call(f"{self.name}: GET {_shown(target)}")
+        seat = contextlib.nullcontext() if for_act else self._seats
         try:
-            async with asyncio.timeout(self._read_limit_s), self._seats:
-                self._budget.read(call.what)
+            async with asyncio.timeout(self.read_limit_s), seat:
+                self._budget.act() if for_act else self._budget.read(call.what)
                 headers |= await self._credential(call, self._token)
                 reply, words = await self._exchange(call, "GET", target, headers, b"")
         except TimeoutError as error:
-            raise Unreachable(f"{call.what}: no answer in {self._read_limit_s:g} s") from error
-        if reply.status != 304 or "If-None-Match" not in headers:
-            self._check(call, reply, words)
+            raise Unreachable(f"{call.what}: no answer in {self.read_limit_s:g} s") from error
+        self._check(call, reply, words, conditional="If-None-Match" in headers)
         return reply
 
-    def _check(self, call: Call, reply: Reply, words: str) -> None:
+    def _check(self, call: Call, reply: Reply, words: str, *, conditional: bool = False) -> None:
         """Raises what an answer to a read means, if it is not the one asked for."""
-        if 200 <= reply.status < 300:
+        wait_s = self._budget.heed(reply.status, reply.headers)
+        if (200 <= reply.status < 300 and reply.status != 206) or (reply.status == 304 and conditional):
             return
         said = f"{call.what}: {self.address} answered {reply.status}{words}"
-        wait_s = self._budget.heed(reply.status, reply.headers)
         if wait_s is not None:
             raise Limited(f"{said}; no more reads for {long_age(wait_s)}", wait_s)
         if reply.status in (401, 403):
@@ -206,6 +226,7 @@ class Web:
     ) -> Reply | Refused | NoAnswer | Unreachable:
         """What an answer to an act means. Raises Garbled for a success that is not told as such."""
         status = reply.status
+        wait_s = self._budget.heed(status, reply.headers)
         if status in also:
             return reply
         if 200 <= status < 300:
@@ -213,7 +234,6 @@ class Web:
                 reply.json(Any if kind is None else kind)
             return reply
         said = f"{call.what}: {self.address} answered {status}{words}{call.elsewhere(reply)}"
-        wait_s = self._budget.heed(status, reply.headers)
         if status == 429 and wait_s is not None:
             return Limited(said, wait_s)
         if status in (401, 403):
@@ -234,7 +254,9 @@ class Web:
         if secret is None:
             return {}
         try:
-            value = await asyncio.to_thread(secret.open)
+            # These two answer at once, and need not wait until a thread has been started.
+            quick = secret.reference.startswith(("env:", "file:"))
+            value = secret.open() if quick else await apart(secret.open)
         except SecretError as error:
             raise Denied(f"{self.name}: {error}") from error
         if not value.isascii() or value != value.strip():
@@ -251,8 +273,9 @@ class Web:
         self, call: Call, method: str, target: str, headers: dict[str, str], body: bytes
     ) -> tuple[Reply, str]:
         """Send, and read the whole answer; with the server's words if it is an error. Raises Unreachable, Garbled."""
+        sender = await self._ready()
         with translated(call):
-            response = await self._send(call, method, target, headers, body)
+            response = await self._send(sender, call, method, target, headers, body)
             try:
                 reply, words = await opened(call, response)
                 if reply.status < 300:
@@ -261,67 +284,27 @@ class Web:
             finally:
                 await response.aclose()
 
+    async def _ready(self) -> "httpx.AsyncClient":
+        """The client, made in a thread at the first call: loading it would hold up everybody else in the loop."""
+        async with self._opening:
+            if self._client is None:
+                ca_file = self._ca_file if self.address.scheme == "https" else None
+                self._client = await apart(lambda: client(ca_file))
+            return self._client
+
     async def _send(
-        self, call: Call, method: str, target: str, headers: dict[str, str], body: bytes
+        self, sender: "httpx.AsyncClient", call: Call, method: str, target: str, headers: dict[str, str], body: bytes
     ) -> "httpx.Response":
         import httpx
 
-        if self._client is None:
-            self._client = _client(self._ca_file if self.address.scheme == "https" else None)
         url = httpx.URL(
             scheme=self.address.scheme, host=self.address.host, port=self.address.port, raw_path=target.encode()
         )
-        request = self._client.build_request(method, url, headers=headers, content=body or None)
+        request = sender.build_request(method, url, headers=headers, content=body or None)
         request.extensions["trace"] = call.trace
-        response = await self._client.send(request, stream=True)
+        response = await sender.send(request, stream=True)
         call.answered = True
         return response
-
-
-def _client(ca_file: str | None) -> "httpx.AsyncClient":
-    """A client that knows no redirects, proxies and cookies; None: one that speaks no TLS."""
-    import logging
-    from http.cookiejar import CookieJar, DefaultCookiePolicy
-    from importlib.metadata import version
-
-    import httpx
-
-    for noisy in ("httpx", "httpcore"):  # their lines hold whole addresses
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    return httpx.AsyncClient(
-        verify=_tls(ca_file),
-        trust_env=False,
-        follow_redirects=False,
-        timeout=None,  # noqa: S113  # each call has a total deadline, which httpx does not know
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-        # Reads have their seats; a limit here would let them keep an act waiting.
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=8, keepalive_expiry=30),
-        headers={"User-Agent": f"andon/{version('andon')}", "Accept-Encoding": "identity"},
-    )
-
-
-@lru_cache(maxsize=8)
-def _tls(ca_file: str | None) -> "ssl.SSLContext":
-    """Certificates are always verified: by the authorities of `ca_file` alone, else by the system's and httpx's own.
-
-    Shared by all connections, because loading authorities takes time; None, for plain http, loads none.
-    """
-    import ssl
-
-    import httpx
-
-    if ca_file is None:
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if ca_file:
-        try:
-            context = ssl.create_default_context(cafile=ca_file)
-        except OSError as error:
-            raise Denied(f"ca_file: {ca_file}: {error.strerror or error}") from error
-    else:
-        context = httpx.create_ssl_context(trust_env=False)
-        context.load_default_certs()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 def _shown(target: str) -> str:

@@ -59,8 +59,11 @@ class Address:
         before, mark, query = path.partition("?")
         if any(unquote(part) in (".", "..") for part in before.split("/")):
             raise Garbled(f"{self.name}: {clean(path, 100)!r} is not asked for: it leads upwards")
-        target = quote(before, safe="/%:@!$&'()*+,;=~") + mark + quote(query, safe="/%:@!$'()*+,;=~?&")
-        return f"{target}{'&' if mark else '?'}{urlencode(params)}" if params else target
+        try:
+            target = quote(before, safe="/%:@!$&'()*+,;=~") + mark + quote(query, safe="/%:@!$'()*+,;=~?&")
+            return f"{target}{'&' if mark else '?'}{urlencode(params)}" if params else target
+        except UnicodeEncodeError as error:
+            raise Garbled(f"{self.name}: {clean(path, 100)!r} is not asked for: it holds half a character") from error
 
     def _own(self, url: str) -> str:
         """Path and query of an absolute address, as servers name the next page, if it is of this origin."""

@@ -1,8 +1,9 @@
 """What came back: a bounded body, strict JSON, a server's words made harmless, and httpx's errors in our own."""
 
+import asyncio
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 
 BODY_LIMIT = 8 * 2**20
 """Bytes of an answer's body; a longer one is Garbled."""
+
+CHUNKS_LIMIT = 50_000
+"""Pieces of a body: in crumbs, even a small one keeps a processor busy for long."""
+
+VALUES_LIMIT = 250_000
+"""Values of a JSON answer, lists and objects counted twice. A million of the smallest take seconds and half a gigabyte,
+and the largest answer that is asked for has a tenth of these."""
 
 HEADERS_LIMIT = 64 * 1024
 """Bytes of an answer's headers, and of the body of an error."""
@@ -108,6 +116,8 @@ def decoded(what: str, body: bytes, kind: Any) -> Any:
     """
     if not body:
         raise Garbled(f"{what}: an empty answer instead of JSON")
+    if body.count(b",") + 2 * (body.count(b"[") + body.count(b"{")) > VALUES_LIMIT:
+        raise Garbled(f"{what}: the answer holds more values than can be meant")
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
@@ -120,13 +130,13 @@ def decoded(what: str, body: bytes, kind: Any) -> Any:
 
 async def opened(call: Call, response: "httpx.Response") -> tuple[Reply, str]:
     """The answer but for a good body; of an error's, `: ` and the words. Raises Garbled for headers without end."""
-    size = sum(len(name) + len(value) for name, value in response.headers.raw)
+    size = sum(len(name) + len(value) + 4 for name, value in response.headers.raw)
     if size > HEADERS_LIMIT:
         raise Garbled(f"{call.what}: the answer's headers have {size} bytes, more than {HEADERS_LIMIT}")
     reply = Reply(call.what, response.status_code, dict(response.headers.items()))
     if reply.status < 400:
         return reply, ""
-    reply = msgspec.structs.replace(reply, body=await _beginning(response))
+    reply = msgspec.structs.replace(reply, body=await _beginning(call, response))
     words = call.quoted(reply.words())
     return reply, f": {words}" if words else ""
 
@@ -135,11 +145,23 @@ async def whole(call: Call, response: "httpx.Response") -> bytes:
     """The whole body. Raises Garbled if it is packed or too long."""
     unpacked(call, response)
     body = bytearray()
-    async for chunk in response.aiter_raw():
+    async for chunk in pieces(call, response):
         body += chunk
         if len(body) > BODY_LIMIT:
             raise Garbled(f"{call.what}: the answer is longer than {BODY_LIMIT // 2**20} MiB")
     return bytes(body)
+
+
+async def pieces(call: Call, response: "httpx.Response", most: int = CHUNKS_LIMIT) -> AsyncGenerator[bytes, None]:
+    """A body as it comes; however small its pieces, others have their turn. Raises Garbled for too many (0: any number)."""
+    number = 0
+    async for chunk in response.aiter_raw():
+        number += 1
+        if most and number > most:
+            raise Garbled(f"{call.what}: the answer comes in crumbs")
+        if number % 50 == 0:
+            await asyncio.sleep(0)
+        yield chunk
 
 
 def unpacked(call: Call, response: "httpx.Response") -> None:
@@ -149,14 +171,16 @@ def unpacked(call: Call, response: "httpx.Response") -> None:
         raise Garbled(f"{call.what}: the answer is packed ({call.quoted(packing, 20)}), which was not asked for")
 
 
-async def _beginning(response: "httpx.Response") -> bytes:
+async def _beginning(call: Call, response: "httpx.Response") -> bytes:
     """The beginning of an error's body; none if it cannot be had: the status says enough."""
+    import ssl
+
     import httpx
 
     body = bytearray()
     if response.headers.get("content-encoding", "identity") == "identity":
-        with contextlib.suppress(httpx.TransportError):
-            async for chunk in response.aiter_raw():
+        with contextlib.suppress(httpx.TransportError, ssl.SSLError, Garbled):
+            async for chunk in pieces(call, response):
                 body += chunk
                 if len(body) > HEADERS_LIMIT:
                     break
@@ -166,6 +190,8 @@ async def _beginning(response: "httpx.Response") -> bytes:
 @contextlib.contextmanager
 def translated(call: Call) -> Iterator[None]:
     """Turns the errors of httpx into Unreachable and Garbled; the one place that knows them."""
+    import ssl
+
     import httpx
 
     try:
@@ -179,10 +205,12 @@ def translated(call: Call) -> Iterator[None]:
     except httpx.RemoteProtocolError as error:
         if call.answered:
             raise Garbled(f"{call.what}: the answer was cut short") from error
+        if "too long" in str(error):
+            raise Garbled(f"{call.what}: the answer's headers have more than {HEADERS_LIMIT} bytes") from error
         if "disconnected" in str(error):
             raise Unreachable(f"{call.what}: the server hung up without an answer") from error
         raise Garbled(f"{call.what}: the answer is not HTTP") from error
-    except httpx.TransportError as error:
+    except (httpx.TransportError, ssl.SSLError) as error:  # the latter for a broken record, which httpx lets through
         if call.answered:
             raise Garbled(f"{call.what}: the answer was cut short") from error
         raise Unreachable(f"{call.what}: the connection broke before an answer") from error

@@ -4,6 +4,7 @@ import contextlib
 import email.utils
 import re
 from collections.abc import Mapping
+from datetime import UTC
 
 from andon.clock import Clock, Time, long_age
 from andon.ports import Unreachable
@@ -13,6 +14,12 @@ RETRY_AFTER_S = 60.0
 
 RETRY_AFTER_MOST_S = 3600.0
 """What a server may ask for at most."""
+
+KEPT_BACK = 0.1
+"""The part of a budget that is for acts."""
+
+LONG_AGO = 1e9
+"""A number above it is a time since 1970, and no number of seconds to wait."""
 
 
 class Limited(Unreachable):
@@ -35,15 +42,16 @@ class Budget:
 
     def read(self, what: str) -> None:
         """Take one for a read. Raises Limited, and takes none, while there is none or the server wants no reads."""
-        now = self._clock.now()
+        now, second = self._clock.now(), self._clock.real(1.0)
+        self._quiet_until = min(self._quiet_until, now + RETRY_AFTER_MOST_S * second)  # a clock that was set back
         if now < self._quiet_until:
-            wait_s = min(self._quiet_until - now, RETRY_AFTER_MOST_S)
+            wait_s = (self._quiet_until - now) / second
             raise Limited(f"{what}: the server wants no reads for another {long_age(wait_s)}", wait_s)
         if not self._most:
             return
-        self._left = min(self._most, self._left + max(0.0, now - self._seen) * self._most / 60)
+        self._left = min(self._most, self._left + max(0.0, now - self._seen) / second * self._most / 60)
         self._seen = now
-        lacking = 1 + self._most / 10 - self._left
+        lacking = 1 + self._most * KEPT_BACK - self._left
         if lacking > 1e-9:
             wait_s = lacking * 60 / self._most
             raise Limited(f"{what}: the budget of reads is used up; the next in {long_age(wait_s)}", wait_s)
@@ -55,24 +63,55 @@ class Budget:
 
     def heed(self, status: int, headers: Mapping[str, str]) -> float | None:
         """How many seconds an answer wants no reads, which is kept to; None: it says nothing of the kind."""
-        if status != 429 and not (status in (403, 503) and "retry-after" in headers):
-            return None
         now = self._clock.now()
-        wait_s = retry_after_s(headers, now)
-        self._quiet_until = max(self._quiet_until, now + wait_s)
+        wait_s = wanted_wait_s(status, headers, now)
+        if wait_s is not None:
+            self._quiet_until = max(self._quiet_until, now + self._clock.real(wait_s))
         return wait_s
 
 
-def retry_after_s(headers: Mapping[str, str], now: Time) -> float:
-    """Seconds that a Retry-After (seconds or an HTTP date) asks for, between 1 and RETRY_AFTER_MOST_S."""
-    text = headers.get("retry-after", "").strip()
-    wait_s = RETRY_AFTER_S
-    if re.fullmatch(r"[0-9]+", text):
-        wait_s = float(text[:9])
-    elif text:
-        with contextlib.suppress(ValueError, OverflowError):
-            until = email.utils.parsedate_to_datetime(text).timestamp()
-            with contextlib.suppress(ValueError, OverflowError):  # by the server's own clock, if it tells it
-                now = email.utils.parsedate_to_datetime(headers.get("date", "")).timestamp()
-            wait_s = until - now
+def wanted_wait_s(status: int, headers: Mapping[str, str], now: Time) -> float | None:
+    """Seconds without reads that an answer asks for, between 1 and RETRY_AFTER_MOST_S; None: it does not.
+
+    By Retry-After, else by what is left of the server's own budget: the last tenth of that is for acts.
+    """
+    with contextlib.suppress(ValueError, OverflowError):  # by the server's own clock, if it tells it
+        now = _date(headers.get("date", ""))
+    spent, reset_s = _spent(headers, now)
+    if status == 429 or (status in (403, 503) and "retry-after" in headers) or (status == 403 and spent):
+        wait_s = _retry_after_s(headers, now) or reset_s or RETRY_AFTER_S
+    elif spent and status < 400:
+        wait_s = reset_s or RETRY_AFTER_S
+    else:
+        return None
     return min(max(wait_s, 1.0), RETRY_AFTER_MOST_S)
+
+
+def _retry_after_s(headers: Mapping[str, str], now: Time) -> float | None:
+    """What Retry-After (seconds or an HTTP date) asks for; None: nothing that can be read."""
+    text = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]+", text):
+        return max(float(text[:9]), 1.0)
+    with contextlib.suppress(ValueError, OverflowError):
+        return max(_date(text) - now, 1.0)
+    return None
+
+
+def _date(text: str) -> Time:
+    """A date of HTTP, of which one form names no zone and means UTC. Raises ValueError, OverflowError."""
+    date = email.utils.parsedate_to_datetime(text)
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+
+
+def _spent(headers: Mapping[str, str], now: Time) -> tuple[bool, float | None]:
+    """Whether no more than a tenth of the server's budget is left, and in how many seconds it is full again."""
+    for prefix in ("x-ratelimit", "ratelimit", "x-rate-limit"):
+        left, most, reset = (_number(headers.get(f"{prefix}-{name}", "")) for name in ("remaining", "limit", "reset"))
+        if left is not None and left <= (most or 0.0) * KEPT_BACK:
+            # Some tell the time of day, some how long it takes.
+            return True, None if reset is None else max(reset - now if reset > LONG_AGO else reset, 1.0)
+    return False, None
+
+
+def _number(text: str) -> float | None:
+    return float(text) if re.fullmatch(r"-?[0-9]{1,12}(\.[0-9]{1,6})?", text.strip()) else None

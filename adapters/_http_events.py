@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from adapters._http_answer import Call, decoded, translated, unpacked
+from adapters._http_answer import CHUNKS_LIMIT, Call, decoded, pieces, translated, unpacked
 from andon.ports import Garbled, Unreachable
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ async def _events(call: Call, response: "httpx.Response", quiet_s: float | None)
 async def _chunks(call: Call, response: "httpx.Response", quiet_s: float | None) -> AsyncGenerator[bytes, None]:
     """The bytes of a stream, as long as they come and no event grows too long."""
     unpacked(call, response)
-    raw = response.aiter_raw()
-    tail, size = b"", 0
+    raw = pieces(call, response, most=0)
+    tail, size, number = b"", 0, 0
     with translated(call):
         while True:
             try:
@@ -99,8 +99,10 @@ async def _chunks(call: Call, response: "httpx.Response", quiet_s: float | None)
             end = max(
                 (seen.rfind(mark) + len(mark) for mark in (b"\n\n", b"\r\r", b"\n\r\n") if mark in seen), default=0
             )
-            size = len(seen) - end if end > len(tail) else size + len(chunk)
+            size, number = (len(seen) - end, 1) if end > len(tail) else (size + len(chunk), number + 1)
             if size > EVENT_LIMIT:
                 raise Garbled(f"{call.what}: an event is longer than {EVENT_LIMIT // 2**20} MiB")
+            if number > CHUNKS_LIMIT:
+                raise Garbled(f"{call.what}: an event comes in crumbs")
             tail = seen[-3:]
             yield chunk

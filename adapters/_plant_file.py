@@ -22,6 +22,7 @@ import msgspec
 from adapters._plant import Act, Input, Sleep, World
 from adapters._plant_shop import Shop
 from andon.clock import Clock, Time
+from andon.folders import make_private
 from andon.model import new_id
 from andon.ports import Answer, Garbled, Refused, Unreachable
 
@@ -114,7 +115,7 @@ class WorldFile:
             raise Unreachable(f"{self.path}: {error.strerror or error}") from error
 
     def _open(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(self.path.parent)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self._fd = os.open(self.path, flags, 0o600)
         status = os.fstat(self._fd)

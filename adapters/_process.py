@@ -79,9 +79,17 @@ async def _started(
     program: "_Program", argv: Sequence[str], folder: Path, env: Mapping[str, str], stdin: bytes
 ) -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
+    begun = loop.subprocess_exec(lambda: program, *argv, cwd=folder, env=env, start_new_session=True)
+    starting = asyncio.ensure_future(begun)
     try:
         try:
-            await loop.subprocess_exec(lambda: program, *argv, cwd=folder, env=env, start_new_session=True)
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # asyncio waits for ever for a program whose start was cut in its middle.
+            await asyncio.wait([starting])
+            if not starting.cancelled():
+                starting.exception()
+            raise
         except OSError as error:
             if error.errno == errno.E2BIG:
                 raise CannotTell(f"{argv[0]}: a value is longer than a program can be told") from error
@@ -179,6 +187,9 @@ class _Program(asyncio.SubprocessProtocol):
         finally:
             if self.cut:
                 self._signal(transport.get_pid(), signal.SIGKILL)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(HELD_S):  # else its end is told to a loop that may be closed by then
+                        await self.gone.wait()
             transport.close()
 
     @property

@@ -42,6 +42,9 @@ REFUSED, CONFLICT = 1, 9
 GONE, DENIED = 69, 77
 """Exit codes of a read, as sysexits.h has them: unavailable, no permission."""
 
+SECRET_NAME = re.compile(r"(?i)(token|password|passwd|secret|api_?key|access_key)\Z")
+"""The variables that hold a secret by their name: it is given by reference, never by its value."""
+
 KEPT = ("PATH", "HOME", "LANG", "TZ")
 """All that a script sees of andon's own environment."""
 
@@ -66,6 +69,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     whoami: Argv | None = None
     env: dict[str, str] = {}
     """Added to the scripts' environment; a value may be a reference to a secret, opened whenever a script is started."""
+    env_acts: dict[str, str] = {}
+    """The same, for acts alone: no read is given it, and for no read it is opened."""
     limit_s: Annotated[float, msgspec.Meta(gt=0, le=ACT_LIMIT_S)] | None = None
     """Seconds a script may take; unset: 10 for a read, 15 for an act."""
     compare_and_set: bool = False
@@ -79,16 +84,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("halt, release and halted go together: a stop is confirmed by a read and lifted again")
         if self.deploy is not None and self.current is None and self.history is None:
             raise ValueError("deploy needs current or history: a deployment is confirmed by a read")
-        for name, value in self.env.items():
-            if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
-                raise ValueError(f"env: {name!r} is no name for a variable: letters, digits and _")
-            if name.startswith("ANDON_"):
-                raise ValueError(f"env: {name}: names that begin with ANDON_ are what andon tells the script")
-            if _is_reference(value):
-                try:
-                    Secret(value)
-                except SecretError as error:
-                    raise ValueError(f"env: {name}: {error}") from error
+        _check_variables("env", self.env)
+        _check_variables("env_acts", self.env_acts)
 
     def argv(self, do: str) -> tuple[str, ...] | None:
         """The script for `do`; None: there is none."""
@@ -99,6 +96,20 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def scripts(self) -> dict[str, tuple[str, ...]]:
         """All that are given."""
         return {name: argv for name in self.__struct_fields__ if isinstance(argv := getattr(self, name), tuple)}
+
+
+def _check_variables(key: str, variables: Mapping[str, str]) -> None:
+    """Raise ValueError for what cannot be a script's environment. The words never hold a value."""
+    for name, value in variables.items():
+        if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError(f"{key}: {name!r} is no name for a variable: letters, digits and _")
+        if name.startswith("ANDON_"):
+            raise ValueError(f"{key}: {name}: names that begin with ANDON_ are what andon tells the script")
+        if _is_reference(value) or SECRET_NAME.search(name):
+            try:
+                Secret(value)
+            except SecretError as error:
+                raise ValueError(f"{key}: {name}: {error}") from None  # what it was raised from may hold the value
 
 
 class Scripts:
@@ -125,7 +136,7 @@ class Scripts:
             return Refused(f"{self.name}: the config names no {do} script")
         limit_s = self.options.limit_s or ACT_LIMIT_S
         try:
-            ended, first, words = await self._run(argv, do, values, limit_s)
+            ended, first, words = await self._run(argv, do, values, limit_s, acting=True)
         except (_process.CannotStart, SecretError) as error:
             return Unreachable(f"{do}: {error}")
         except _process.CannotTell as error:
@@ -189,10 +200,10 @@ class Scripts:
         return ended.out
 
     async def _run(
-        self, argv: tuple[str, ...], do: str, values: Values, limit_s: float
+        self, argv: tuple[str, ...], do: str, values: Values, limit_s: float, *, acting: bool = False
     ) -> tuple[_process.Ended, str, str]:
         """How a script ended, the first line it printed, and the last of its stderr."""
-        env, secrets = await self._env(do, values)
+        env, secrets = await self._env(do, values, acting=acting)
         stdin, most = _stdin(do, values), self.options.max_output
         ended = await _process.run(self._program(argv), self.folder, env, stdin, limit_s=limit_s, most=most)
         first = ended.out.partition(b"\n")[0].decode("utf-8", "replace")
@@ -233,11 +244,11 @@ class Scripts:
             raise _process.CannotStart(f"{path}: everybody can write to it; chmod o-w {path}")
         return (str(path), *argv[1:])
 
-    async def _env(self, do: str, values: Values) -> tuple[dict[str, str], tuple[str, ...]]:
+    async def _env(self, do: str, values: Values, *, acting: bool = False) -> tuple[dict[str, str], tuple[str, ...]]:
         """A script's whole environment, and the secrets in it."""
         env = {name: os.environ[name] for name in KEPT if name in os.environ}
         secrets = []
-        for name, value in self.options.env.items():
+        for name, value in {**self.options.env, **(self.options.env_acts if acting else {})}.items():
             env[name] = value
             if _is_reference(value):
                 env[name] = await asyncio.to_thread(Secret(value).open)  # a keyring or a program may take its time

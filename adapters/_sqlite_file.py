@@ -6,7 +6,9 @@ https://sqlite.org/wal.html, https://sqlite.org/partialindex.html, https://sqlit
 """
 
 import contextlib
+import logging
 import os
+import re
 import sqlite3
 import stat
 import time
@@ -15,9 +17,22 @@ from pathlib import Path
 
 from andon.ports import LedgerUnusable
 
-SCHEMA = 1
+SCHEMA = 2
+"""1: as 2, but the file never shrank. What is older is brought here when it is opened to be written."""
 BUSY_S = 5.0
 """How long a transaction waits for another process."""
+WAL_PAGES = 200
+"""After how many pages the log is written back: what it holds must fit into the file when the disk is full."""
+WAL_BYTES = 16 << 20
+"""The log's file is cut to this after a burst."""
+MOUNTS = Path("/proc/self/mountinfo")
+NETWORK = re.compile(
+    r"nfs|cifs|smb|9p|afs|ceph|coda|ncpfs|lustre|beegfs|gpfs|ocfs2|gfs2|davfs|"
+    r"fuse\.(sshfs|s3fs|rclone|gluster|ceph|davfs|gcsfuse|blobfuse|juicefs|mountpoint-s3|goofys|smb|curlftpfs|gvfs|nfs|afp)"
+)
+"""File systems, by how their names begin, that another host may write to, or that cannot share a file between processes."""
+
+log = logging.getLogger("andon.ledger")
 
 UNSETTLED = "('intent', 'sent', 'accepted', 'unknown')"
 # AUTOINCREMENT: SQLite remembers the highest `seq` ever given, so that events cut off the end are missed.
@@ -57,11 +72,13 @@ def open_memory() -> sqlite3.Connection:
     return db
 
 
-def open_file(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    """The ledger at `path`; made if it is not there, unless it is only to be read.
+def open_file(path: Path, *, read_only: bool) -> tuple[sqlite3.Connection, str]:
+    """The ledger at `path`, and why it can only be read; empty: it can be written, if that was asked for.
 
-    Raises LedgerUnusable for a file that is not ours, OSError and sqlite3.DatabaseError for one that cannot be opened.
+    Made if it is not there, unless it is only to be read. Raises LedgerUnusable for a file that is not ours, or that no
+    ledger can be, OSError and sqlite3.DatabaseError for one that cannot be opened.
     """
+    _check_local(path)
     if not path.exists():
         if read_only:
             raise LedgerUnusable(_nothing_yet(path))
@@ -72,12 +89,41 @@ def open_file(path: Path, *, read_only: bool) -> sqlite3.Connection:
     try:
         _check_ours(db, path, read_only=read_only)
         _make_private(path)
-        _prepare(db, path, read_only=read_only)
-        _check_schema(db, path)
+        newer = _newer(db, path) if _is_made(db) else ""
+        _prepare(db, path, read_only=read_only or bool(newer))
     except BaseException:
         db.close()
         raise
-    return db
+    return db, newer
+
+
+def _check_local(path: Path) -> None:
+    """Raise LedgerUnusable where processes do not see each other's locks and writes."""
+    folder = next(one for one in (path.absolute().parent, *path.absolute().parents) if one.exists())
+    kind = _file_system(folder)
+    if NETWORK.match(kind):
+        raise LedgerUnusable(f"{path}: this is on {kind}, which cannot share a ledger; {_elsewhere()}")
+
+
+def _elsewhere() -> str:
+    place = f"/var/tmp/andon-{os.getuid()}/ledger.db"  # noqa: S108 - advice; the folder is made for its owner alone
+    return f"put it on a local disk: `andon --ledger {place}`, or `ledger: {place}` in the config"
+
+
+def _file_system(folder: Path) -> str:
+    """The kind of file system a folder is on, in the system's words; empty where that cannot be told."""
+    place, found, kind = folder.resolve(), Path("/"), ""
+    try:
+        lines = MOUNTS.read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return ""
+    for line in lines:  # 27 1 254:0 /root /mount/point options tags… - kind source options
+        before, _, after = line.partition(" - ")
+        words = before.split()
+        mount = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), words[4])) if len(words) > 4 else None
+        if after and mount is not None and place.is_relative_to(mount) and mount.is_relative_to(found):
+            found, kind = mount, after.split()[0]  # a later one hides an earlier one at the same place
+    return kind
 
 
 def _nothing_yet(path: Path) -> str:
@@ -125,14 +171,30 @@ def _prepare(db: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
     if read_only:
         db.execute("PRAGMA query_only = 1")
         return
+    if not _is_made(db):
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before anything is written
     _write_ahead(db, path)
     db.execute("PRAGMA synchronous = FULL")
+    db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+    db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
     if not _is_made(db):
         db.execute("BEGIN IMMEDIATE")
         if not _is_made(db):  # another process may have been faster
             for statement in _statements(_TABLES):
                 db.execute(statement)
         db.execute("COMMIT")
+    elif _schema(db, path) < SCHEMA:
+        _let_shrink(db)
+
+
+def _let_shrink(db: sqlite3.Connection) -> None:
+    """From schema 1 to 2. Where the file is in use, or the disk is full, that is left for the next time."""
+    try:
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        db.execute("VACUUM")
+        db.execute("UPDATE meta SET value = ? WHERE key = 'schema' AND value = '1'", (str(SCHEMA),))
+    except sqlite3.OperationalError as error:
+        log.warning("the ledger stays as an older andon made it: %s", error)
 
 
 def _write_ahead(db: sqlite3.Connection, path: Path) -> None:
@@ -147,7 +209,7 @@ def _write_ahead(db: sqlite3.Connection, path: Path) -> None:
             time.sleep(0.01)
             continue
         if found != "wal":
-            raise LedgerUnusable(f"{path}: this file system cannot share a ledger; put it on a local disk")
+            raise LedgerUnusable(f"{path}: this file system cannot share a ledger; {_elsewhere()}")
         return
 
 
@@ -155,12 +217,19 @@ def _is_made(db: sqlite3.Connection) -> bool:
     return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is not None
 
 
-def _check_schema(db: sqlite3.Connection, path: Path) -> None:
+def _schema(db: sqlite3.Connection, path: Path) -> int:
     found = db.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
     if found is None or not str(found[0]).isdigit():
         raise LedgerUnusable(f"{path}: this is not an andon ledger")
-    if int(found[0]) > SCHEMA:
-        raise LedgerUnusable(f"{path}: a newer andon made this ledger (schema {found[0]}); update this one")
+    return int(found[0])
+
+
+def _newer(db: sqlite3.Connection, path: Path) -> str:
+    """Why this version must not write to it; empty: it may."""
+    found = _schema(db, path)
+    if found <= SCHEMA:
+        return ""
+    return f"a newer andon made this ledger (schema {found}): it is only read here; update this one"
 
 
 def _statements(script: str) -> Iterator[str]:

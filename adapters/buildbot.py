@@ -13,13 +13,14 @@ from typing import Any
 
 import msgspec
 
-from adapters._buildbot_facts import SUCCESS, WARNINGS, Build, Builder, is_revision, lines_of
+from adapters._buildbot_facts import SUCCESS, WARNINGS, Build, Builder, Request, is_revision, lines_of
 from adapters._buildbot_halt import Workers, mixed, pure, shares
-from adapters._buildbot_master import ConnectionOptions, Master, unsent
-from adapters._buildbot_watch import Told, heard
+from adapters._buildbot_master import ConnectionOptions, Master
+from adapters._buildbot_watch import Told, by_id, heard
 from andon import registry
+from andon.clock import Time
 from andon.model import ChangeId, Halted, HoldRef, Identity, LogPart, RunId, Station, Why
-from andon.ports import Accepted, Answer, Can, Denied, Fact, Garbled, Passed, Refused, Unreachable, Wait
+from andon.ports import Accepted, Answer, Can, Fact, Garbled, Passed, Refused, Wait
 from andon.registry import Adapter, Place
 
 LOG_LINES = 1000
@@ -59,7 +60,9 @@ class Pipeline:
 
     async def whoami(self) -> Identity:
         """The account, Buildbot's version, and what the config names and Buildbot does not have."""
-        known, workers = await self.master.builders(), (await self.master.get("workers")).workers
+        async with self.master.web.in_time("whoami"):
+            known, workers = await self.master.builders(), (await self.master.get("workers")).workers
+            account, server, clock = await self._server()
         names = dict.fromkeys([*self.options.builders, *self.options.deciding, *self.place.halts])
         missing = [f"a builder {name!r}" for name in names if name not in known]
         ships = {known[name].builderid for name in self.place.halts if name in known}
@@ -72,15 +75,18 @@ class Pipeline:
         missing += [shares(worker, ships, known) for worker in mixed(workers, ships)]
         found = [f"builder {name}" for name in names if name in known]
         found += [f"worker {worker.name}, which a stop pauses" for worker in pure(workers, ships)]
+        return Identity(account, server, tuple(found), tuple(missing), clock)
+
+    async def _server(self) -> tuple[str, str, Time | None]:
+        """Account, server with its version, and its clock. Raises as a read, but for a page that older masters lack."""
         account, server, clock = "unknown", "Buildbot", None
-        # Older masters have no such page, and nothing but these words depends on it.
         with contextlib.suppress(Garbled):
             reply = await self.master.web.read("config")
             page: _Page = reply.json(_Page)
             account, server = page.account, page.server
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, OverflowError):
                 clock = parsedate_to_datetime(reply.headers.get("date", "")).timestamp()
-        return Identity(account, server, tuple(found), tuple(missing), clock)
+        return account, server, clock
 
     async def close(self) -> None:
         """Give the connections back."""
@@ -103,8 +109,9 @@ class Pipeline:
         """Whether the last build of exactly this change passed, at every builder that decides. Raises as a read."""
         if not self.options.deciding:
             return Passed("unknown", "no builder is named that tests")
-        builders = await self.master.named(self.options.deciding)
-        found = await asyncio.gather(*(self._passed(builder, change) for builder in builders))
+        async with self.master.web.in_time("whether it passed"):
+            builders = await self.master.named(self.options.deciding)
+            found = await asyncio.gather(*(self._passed(builder, change) for builder in builders))
         words = "; ".join(one.words for one in found)
         for state in ("no", "running", "unknown"):
             if any(one.state == state for one in found):
@@ -139,14 +146,17 @@ class Pipeline:
         requests = (await self.master.get(f"buildrequests?builderid={builder.builderid}&complete=false")).buildrequests
         if not requests:
             return False
-        sets = "&".join(f"bsid={number}" for number in sorted({item.buildsetid for item in requests})[-100:])
-        buildsets = (await self.master.get(f"buildsets?{sets}")).buildsets
-        return any(is_revision(change, item.stamp.revision) for item in buildsets)
+        found = await by_id(self.master.get, "buildsets", "bsid", sorted({item.buildsetid for item in requests}))
+        return any(is_revision(change, item.stamp.revision) for item in found.buildsets)
 
     async def log(self, run: RunId, part: str, start: int) -> LogPart:
         """Lines of a step's log: of its command, else of the first log it has. Raises as a read."""
         if not re.fullmatch(r"[0-9]+/[0-9]+", part):
             raise Garbled(f"{self.master.name}: {run} has no log {part!r}")
+        async with self.master.web.in_time("a log"):
+            return await self._log(part, start)
+
+    async def _log(self, part: str, start: int) -> LogPart:
         build, _, step = part.partition("/")
         logs = (await self.master.get(f"builds/{build}/steps/{step}/logs")).logs
         if not logs:
@@ -165,10 +175,10 @@ class Pipeline:
         """Stop a run's build, or take its request out of the queue."""
         if not re.fullmatch(r"r[0-9]+", run):
             return Refused(f"{self.master.name}: Buildbot has no run {run}")
-        try:
-            requests = (await self.master.get(f"buildrequests?buildrequestid={run[1:]}")).buildrequests
-        except (Unreachable, Denied, Garbled) as error:
-            return unsent(error)
+        look = self.master.get(f"buildrequests?buildrequestid={run[1:]}", for_act=True)
+        return await self.master.decided(look, lambda found: self._cancel(run, found.buildrequests, why))
+
+    async def _cancel(self, run: RunId, requests: list[Request], why: Why) -> Answer:
         if not requests:
             return Refused(f"{self.master.name}: Buildbot has no run {run}")
         if requests[0].complete:

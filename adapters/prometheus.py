@@ -26,6 +26,9 @@ HISTORY_S = 15 * 86400.0
 POINTS = 10_000
 """Buckets asked for at once; Prometheus refuses more than 11,000."""
 
+SERIES = 100
+"""Series of an answer that are looked at: more than one is refused already."""
+
 STALE_BUCKETS = 2
 """So many of the newest buckets missing, and the source has stopped."""
 
@@ -49,8 +52,8 @@ class Connection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Series(msgspec.Struct):
     """One series of an answer."""
 
-    metric: dict[str, str] = {}
-    values: list[tuple[float, str]] = []
+    metric: dict[str, str]
+    values: list[tuple[float, str]]
 
 
 class Matrix(msgspec.Struct):
@@ -80,11 +83,13 @@ class Prometheus:
 
     async def whoami(self) -> Identity:
         """What it is and what time it is there. Raises as a read."""
-        found = await self._web.get_json("/api/v1/query", params={"query": "time()", "nocache": "1"})
+        async with self._web.in_time("whoami"):
+            found = await self._web.get_json("/api/v1/query", params={"query": "time()", "nocache": "1"})
+            version = await self._version()
         clear = ("the token travels in the clear (plaintext: true)",) if self._web.address.in_the_clear else ()
         return Identity(
             account=self._account,
-            server=await self._version(),
+            server=version,
             found=("answers queries", *clear),
             clock=_time(self._web.name, found),
         )
@@ -101,6 +106,10 @@ class Prometheus:
         ats = _closed(start, end, every, self._clock.now())
         if not ats:
             return Samples("ok", words="none of these buckets has closed yet")
+        async with self._web.in_time(metric.name, 1 + len(ats) // POINTS):
+            return await self._samples(metric, ats, every)
+
+    async def _samples(self, metric: Metric, ats: list[Time], every: float) -> Samples:
         # First of all: what was complete then is so for the questions that follow.
         times, warned = await self._points(metric.name, _alive(metric, every), ats, every)
         while ats and not _is_time(times.get(ats[-1], ats[-1] + every), ats[-1] + every):
@@ -137,18 +146,21 @@ class Prometheus:
             if found.status != "success":
                 raise Garbled(f"{self._web.name}: {name}: answered with the status {clean(found.status, 40)!r}")
             warned = warned or "; ".join(found.warnings) or ("some of its storage did not answer" * found.isPartial)
-            for series in found.data.result:
+            for series in found.data.result[:SERIES]:
                 labels.add(msgspec.json.encode(sorted(series.metric.items())).decode())
                 points.update(self._finite(series, part, every))
         if len(labels) > 1:
+            number = f"{len(labels)} or more" if len(labels) >= SERIES else str(len(labels))
             raise Garbled(
-                f"{self._web.name}: {name}: the query yields {len(labels)} series instead of one; sum them: "
+                f"{self._web.name}: {name}: the query yields {number} series instead of one; sum them: "
                 f"sum({clean(query, 120)})"
             )
         return points, clean(warned, 200)
 
     def _finite(self, series: Series, ats: Sequence[Time], every: float) -> dict[Time, float]:
         found: dict[Time, float] = {}
+        if len(series.values) > 2 * POINTS:
+            raise Garbled(f"{self._web.name}: {len(series.values)} points, where {len(ats)} were asked for")
         for stamp, text in series.values:
             index = round((stamp - every - ats[0]) / every)
             if not (0 <= index < len(ats) and abs(ats[index] + every - stamp) < 0.01):
@@ -225,8 +237,11 @@ def _time(name: str, found: Any) -> Time:
     try:
         result = found["data"]["result"]
         stamp = result[0]["value"][1] if isinstance(result[0], dict) else result[1]
-        return float(stamp)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+        time = float(stamp)
+        if not math.isfinite(time):
+            raise ValueError(stamp)
+        return time
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         raise Garbled(f"{name}: it does not tell the time as Prometheus does; is `url:` right?") from error
 
 

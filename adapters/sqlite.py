@@ -2,31 +2,36 @@
 
 Everything that must be true at once is one IMMEDIATE transaction at full synchronisation: an event and what it claims.
 The tables `acts` and `holds` hold nothing that the events do not; they are there so that SQLite's unique indexes decide a
-race. `_sqlite_file` makes and opens the file.
+race. `_sqlite_file` makes and opens the file, `_sqlite_reserve` holds back space for when the disk is full,
+`_sqlite_examined` looks for damage.
 """
 
 import contextlib
-import hashlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from adapters import _sqlite_file
+from adapters._sqlite_chain import ACT, NO_HASH, ROW, as_bytes, chained, given, walked
+from adapters._sqlite_examined import Examination
 from adapters._sqlite_file import UNSETTLED
+from adapters._sqlite_reserve import Reserve
 from andon.board import stepped
 from andon.clock import Clock, Time
-from andon.events import NAMES, ActAsked, ActStepped, Event, HoldLifted, HoldPlaced, decode, encode
+from andon.events import NAMES, ActAsked, ActStepped, Event, HoldLifted, HoldPlaced, Started, decode, encode, is_binding
 from andon.model import Act, Sample, to_json
 from andon.ports import AlreadyHeld, Audit, Joined, Lease, LedgerUnusable, Moved, Pulse, Row
 
-_ROW = "seq, at, seen, kind, v, line, body, hash"
 TROUBLE = (sqlite3.DatabaseError, UnicodeDecodeError)
 """What SQLite raises; the second for words of its own that quote a damaged file."""
 
-_NO_HASH = b"\0" * 32
-_ACT: msgspec.json.Decoder[Act] = msgspec.json.Decoder(Act)
+T = TypeVar("T")
+VACUUM_PAGES = 500
+"""How many free pages are given back at each checkpoint."""
+FULL = "the disk is full: acts are still recorded, what is seen is not; make room"
 
 
 class SqliteLedger:
@@ -37,6 +42,10 @@ class SqliteLedger:
         self.path = path
         self.clock = clock
         self.read_only = read_only
+        self._newer = ""
+        file = None if path == ":memory:" else Path(path)
+        self._reserve = Reserve(None if read_only else file)
+        self._examination = Examination(file, walked) if file and not read_only else None
         try:
             self._db = self._open()
             self._version = self._data_version()
@@ -44,11 +53,23 @@ class SqliteLedger:
             raise self._unusable(error) from error
         except OSError as error:
             raise LedgerUnusable(f"{path}: {error.strerror or error}") from error
+        if not self.read_only:
+            self._reserve.make()
 
     def _open(self) -> sqlite3.Connection:
         if self.path == ":memory:":
             return _sqlite_file.open_memory()
-        return _sqlite_file.open_file(Path(self.path), read_only=self.read_only)
+        db, self._newer = _sqlite_file.open_file(Path(self.path), read_only=self.read_only)
+        self.read_only = self.read_only or bool(self._newer)
+        return db
+
+    def trouble(self) -> str:
+        """Why it is not what it should be, though it may take what is handed to it; empty: nothing is known. Cheap."""
+        words = self._newer
+        if not self.read_only:
+            words = FULL if self._reserve.spent() else ""
+            words = (self._examination.words() if self._examination else "") or words
+        return f"{self.path}: {words}" if words else ""
 
     def _data_version(self) -> int:
         return int(self._db.execute("PRAGMA data_version").fetchone()[0])
@@ -58,12 +79,12 @@ class SqliteLedger:
         hint = next((hint for beginning, hint in self._hints().items() if words.startswith(beginning)), words)
         return LedgerUnusable(f"{self.path}: {hint}")
 
-    @staticmethod
-    def _hints() -> dict[str, str]:
+    def _hints(self) -> dict[str, str]:
         """What to do, by how SQLite's words begin."""
         damaged = "it is damaged; move it aside and keep it, andon makes a new one"
         return {
             "database or disk is full": "the disk is full; make room, then go on",
+            "attempt to write a readonly database": self._newer or "it is only read here",
             "disk I/O error": "the disk does not take or give it (disk I/O error); see what the system's log says",
             "database is locked": f"another process keeps it locked for more than {_sqlite_file.BUSY_S:g} s",
             "file is not a database": "this is not an andon ledger",
@@ -72,23 +93,47 @@ class SqliteLedger:
             "Could not decode to UTF-8": damaged,
         }
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """One IMMEDIATE transaction, all or nothing. Raises LedgerUnusable for what is SQLite's trouble."""
+    def _write(self, work: Callable[[sqlite3.Connection], T], *, vital: bool = False) -> T:
+        """Do `work` in one IMMEDIATE transaction, all or nothing. Raises LedgerUnusable for what is SQLite's trouble.
+
+        `vital`: when the disk is full, the reserve is given up for it; it and what grows nothing goes on until there is
+        room.
+        """
         try:
-            self._db.execute("BEGIN IMMEDIATE")
             try:
-                yield self._db
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+                done = self._transaction(work)
+            except sqlite3.OperationalError as error:
+                if not (vital and _takes_no_more(error) and self._reserve.give_up()):
+                    raise
+                self._write_back()
+                done = self._transaction(work)
+            if self._reserve.spent():
+                self._write_back()
         except TROUBLE as error:
+            raise self._unusable(error) from error
+        return done
+
+    def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            done = work(self._db)
+            self._db.execute("COMMIT")
+        except BaseException:
             with contextlib.suppress(sqlite3.Error):
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
-            raise self._unusable(error) from error
+            raise
+        return done
+
+    def _write_back(self) -> None:
+        """Move the log into the file, so that its space is used again and it need not grow."""
+        with contextlib.suppress(sqlite3.Error):
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def _observing(self) -> None:
+        """Raise LedgerUnusable while the space that is left is for acts."""
+        if self._reserve.spent():
+            raise LedgerUnusable(f"{self.path}: {FULL}")
 
     def commit(self, *events: object) -> None:
         """Append events, all or none. See `ports.Ledger.commit`."""
@@ -102,24 +147,25 @@ class SqliteLedger:
             if decode(kind, body) != event:
                 raise ValueError(f"{kind} does not come back as it was written")
             encoded.append((event, kind, body))
-        with self._transaction() as db:
+        vital = any(is_binding(kind) or kind == NAMES[Started] for _, kind, _ in encoded)
+        if not vital:
+            self._observing()
+
+        def append(db: sqlite3.Connection) -> None:
             seq, last = self._end(db)
             for event, kind, body in encoded:
                 seq += 1
                 self._claim(db, event)
                 row = (seq, _real(event.at), _real(self.clock.now()), kind, 1, event.line, body)
-                last = _chained(last, row)
+                last = chained(last, row)
                 db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, last))
+
+        self._write(append, vital=vital)
 
     def _end(self, db: sqlite3.Connection) -> tuple[int, bytes]:
         """The highest `seq` ever given, and the hash of the last row that is there."""
         found = db.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
-        return (max(self._given(db), found[0]), found[1]) if found else (self._given(db), _NO_HASH)
-
-    @staticmethod
-    def _given(db: sqlite3.Connection) -> int:
-        found = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-        return int(found[0]) if found else 0
+        return (max(given(db), found[0]), found[1]) if found else (given(db), NO_HASH)
 
     def _claim(self, db: sqlite3.Connection, event: Event) -> None:
         """Let the unique indexes decide: what an event claims is there with the event, or the event is not."""
@@ -160,7 +206,7 @@ class SqliteLedger:
 
     def _decoded(self, body: bytes) -> Act:
         try:
-            act: Act = _ACT.decode(body)
+            act: Act = ACT.decode(body)
         except msgspec.DecodeError as error:
             words = f"{self.path}: an act in it cannot be read: {error}; a newer andon wrote it, or it is damaged"
             raise LedgerUnusable(f"{words} (`andon audit verify` tells)") from error
@@ -187,10 +233,19 @@ class SqliteLedger:
 
     def _rows(self, where: str, values: tuple[object, ...]) -> list[Row]:
         try:
-            found = self._db.execute(f"SELECT {_ROW} FROM events {where}", values)  # noqa: S608 - constants only
+            found = self._db.execute(f"SELECT {ROW} FROM events {where}", values)  # noqa: S608 - constants only
             return [
                 # Text in a damaged file may be anything; what is not known is skipped.
-                Row(seq=seq, at=at, seen=seen, kind=str(kind), v=v, line=str(line), body=body, hash=_bytes(hash_).hex())
+                Row(
+                    seq=seq,
+                    at=at,
+                    seen=seen,
+                    kind=str(kind),
+                    v=v,
+                    line=str(line),
+                    body=body,
+                    hash=as_bytes(hash_).hex(),
+                )
                 for seq, at, seen, kind, v, line, body, hash_ in found
             ]
         except TROUBLE as error:
@@ -207,7 +262,9 @@ class SqliteLedger:
 
     def keep(self, series: str, rows: Sequence[Sample], forget_before: Time | None = None) -> None:
         """Keep samples; a later one for the same bucket replaces the earlier."""
-        with self._transaction() as db:
+        self._observing()
+
+        def keep(db: sqlite3.Connection) -> None:
             db.execute("INSERT OR IGNORE INTO series (name) VALUES (?)", (series,))
             id_ = db.execute("SELECT id FROM series WHERE name = ?", (series,)).fetchone()[0]
             db.executemany(
@@ -215,6 +272,8 @@ class SqliteLedger:
             )
             if forget_before is not None:
                 db.execute("DELETE FROM samples WHERE series = ? AND at < ?", (id_, forget_before))
+
+        self._write(keep)
 
     def samples(self, series: str, start: Time, end: Time) -> tuple[Sample, ...]:
         """Samples kept with `start <= at < end`, in order."""
@@ -230,10 +289,8 @@ class SqliteLedger:
 
     def pulse(self, pulses: Sequence[Pulse]) -> None:
         """Note signs of life, one per key."""
-        with self._transaction() as db:
-            db.executemany(
-                "INSERT OR REPLACE INTO pulse VALUES (?, ?, ?, ?)", [(p.key, p.at, p.state, p.words) for p in pulses]
-            )
+        rows = [(p.key, p.at, p.state, p.words) for p in pulses]
+        self._write(lambda db: db.executemany("INSERT OR REPLACE INTO pulse VALUES (?, ?, ?, ?)", rows))
 
     def pulses(self) -> dict[str, Pulse]:
         """All signs of life."""
@@ -248,31 +305,42 @@ class SqliteLedger:
             found = self._db.execute("SELECT holder, epoch, expires, beat FROM lease").fetchone()
         except TROUBLE as error:
             raise self._unusable(error) from error
-        return Lease(*found) if found and found[2] > self.clock.now() else None
+        return Lease(*found) if found and _is_held(Lease(*found), self.clock.now()) else None
 
     def take_lease(self, holder: str, live_s: float) -> Lease | None:
         """Take or renew the lease; None if somebody else holds it."""
         now = self.clock.now()
-        with self._transaction() as db:
-            found = db.execute("SELECT holder, epoch, expires FROM lease").fetchone()
-            if found and found[0] != holder and found[2] > now:
+
+        def take(db: sqlite3.Connection) -> Lease | None:
+            found = db.execute("SELECT holder, epoch, expires, beat FROM lease").fetchone()
+            was = Lease(*found) if found else None
+            held = was is not None and _is_held(was, now)
+            if was and held and was.holder != holder:
                 return None
-            epoch = found[1] + (found[0] != holder or found[2] <= now) if found else 1
+            epoch = was.epoch + (not held or was.holder != holder) if was else 1
+            fresh = Lease(holder, epoch, now + live_s, now)
             db.execute("INSERT OR REPLACE INTO lease VALUES (1, ?, ?, ?, ?)", (holder, epoch, now + live_s, now))
-        return Lease(holder, epoch, now + live_s, now)
+            return fresh
+
+        return self._write(take, vital=True)
 
     def drop_lease(self, holder: str) -> None:
         """Hand it over at once."""
-        with self._transaction() as db:
-            db.execute("UPDATE lease SET expires = 0 WHERE holder = ?", (holder,))
+        self._write(lambda db: db.execute("UPDATE lease SET expires = 0 WHERE holder = ?", (holder,)), vital=True)
 
     def checkpoint(self, format_: str, seq: int, board: bytes) -> None:
         """Keep a folded board, with a hash of it and of the row it ends at."""
-        with self._transaction() as db:
+        self._observing()
+
+        def put(db: sqlite3.Connection) -> None:
             row = db.execute("SELECT hash FROM events WHERE seq = ?", (seq,)).fetchone()
             if row is not None:
-                hash_ = _chained(row[0], (format_, board))
+                hash_ = chained(row[0], (format_, board))
                 db.execute("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?)", (format_, seq, hash_, board))
+
+        self._write(put)
+        with contextlib.suppress(sqlite3.Error):
+            self._db.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")  # `execute` gives back one page
 
     def last_checkpoint(self, format_: str) -> tuple[int, bytes] | None:
         """The checkpoint of that format, if it and the row it ends at are what they were."""
@@ -284,31 +352,32 @@ class SqliteLedger:
             ).fetchone()
         except TROUBLE as error:
             raise self._unusable(error) from error
-        if found is None or _chained(found[3], (format_, found[1])) != found[2]:
+        if found is None or chained(found[3], (format_, found[1])) != found[2]:
             return None
         return found[0], found[1]
 
     def verify(self) -> Audit:
         """Walk the chain from the first event."""
-        last, expected, count = _NO_HASH, 0, 0
         try:
-            for row in self._db.execute(f"SELECT {_ROW} FROM events ORDER BY seq"):  # noqa: S608 - a constant
-                expected += 1
-                if row[0] != expected:
-                    return Audit(count, row[0], f"event {expected} is missing")
-                last = _chained(last, row[:7])
-                if last != row[7]:
-                    return Audit(count, row[0], f"event {row[0]} was changed after it was written")
-                count += 1
-            if self._given(self._db) > count:
-                return Audit(count, count + 1, f"event {count + 1} is missing")
+            return walked(self._db)
         except TROUBLE as error:
             raise self._unusable(error) from error
-        return Audit(count)
 
     def close(self) -> None:
         """Close it."""
+        if self._examination is not None:
+            self._examination.leave()
         self._db.close()
+
+
+def _is_held(lease: Lease, now: Time) -> bool:
+    """Whether it has not run out. One that was renewed in the future was so before the clock was set back: it is over."""
+    return lease.expires_at > now and lease.beat_at <= now + (lease.expires_at - lease.beat_at)
+
+
+def _takes_no_more(error: sqlite3.Error) -> bool:
+    """Whether the disk is full, or over its quota, for which SQLite has no word of its own."""
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
 def _of_another_line(event: Event) -> bool:
@@ -321,17 +390,3 @@ def _of_another_line(event: Event) -> bool:
 def _real(number: float) -> float:
     """The number as SQLite gives it back: a whole one as a float, and no negative zero."""
     return float(number) + 0.0
-
-
-def _chained(last: bytes, row: tuple[object, ...]) -> bytes:
-    """The hash of a row: of everything in it, and of the hash before."""
-    digest = hashlib.sha256(_bytes(last))
-    for value in row:
-        part = _bytes(value)
-        digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.digest()
-
-
-def _bytes(value: object) -> bytes:
-    # Not repr for text: what it escapes depends on the version of Python.
-    return value if isinstance(value, bytes) else value.encode() if isinstance(value, str) else repr(value).encode()

@@ -13,6 +13,7 @@ from andon.events import (
     KINDS,
     ActAsked,
     ActStepped,
+    Armed,
     ChangesSeen,
     DeploymentSeen,
     Event,
@@ -46,10 +47,12 @@ from andon.model import (
 
 V = TypeVar("V")
 
-FORMAT = " ".join(("2", *KINDS))
+FORMAT = " ".join(("3", *KINDS))
 """Of a checkpoint: a new number whenever a board of this version differs from one folded by the last, and the kinds that
 were folded into it; a version that knows others folds from the start."""
 
+EXPECTED = 3
+"""Of so many newest watches a line keeps what was expected of its metrics."""
 CHANGES, RUNS, DEPLOYMENTS, ACTS, HOLDS = 200, 120, 60, 40, 20
 """How many of each a line keeps; acts and holds beside those that are still open."""
 
@@ -63,10 +66,24 @@ class Watch(msgspec.Struct, frozen=True):
     until: Time
     verdicts: dict[str, Verdict] = {}
     """The last verdict on each metric."""
+    armed: dict[str, Armed] = {}
+    """What was expected of each metric that the judge judges; kept for open watches and the last few."""
     verdict: Verdict | None = None
     """On the deployment, once judged."""
     did: str = ""
     ended: bool = False
+
+
+class BareVerdict(Verdict, frozen=True):
+    """A verdict whose numbers, up to thousands, are not read: a board does not keep them."""
+
+    numbers: msgspec.Raw = msgspec.Raw(b"[]")  # type: ignore[assignment]  # not read, on purpose
+
+
+class BareJudged(Judged, frozen=True):
+    """A `Judged` as it is folded where nobody listens."""
+
+    verdict: BareVerdict
 
 
 class SourceLine(msgspec.Struct, frozen=True):
@@ -205,17 +222,20 @@ class Board(msgspec.Struct, frozen=True):
         """The line of that name; an empty one if nothing is known of it."""
         return self.lines.get(name) or Line(name)
 
-    def apply(self, event: Event) -> "Board":
-        """The board after `event`. Pure."""
-        if isinstance(event, Started):
-            return msgspec.structs.replace(self, started=event.at, first_at=self.first_at or event.at)
-        line = self.line(event.line)
-        changed = _FOLDS[type(event)](line, event)
-        if changed is line:
-            return self
-        return msgspec.structs.replace(
-            self, lines={**self.lines, event.line: changed}, first_at=self.first_at or event.at
-        )
+    def apply(self, *events: Event) -> "Board":
+        """The board after `events`, in that order. Pure."""
+        lines, first_at, started, changes = dict(self.lines), self.first_at, self.started, False
+        for event in events:
+            if isinstance(event, Started):
+                started, changes = event.at, True
+            else:
+                line = lines.get(event.line) or Line(event.line)
+                changed = _FOLDS[Judged if type(event) is BareJudged else type(event)](line, event)
+                if changed is line:
+                    continue
+                lines[event.line], changes = changed, True
+            first_at = first_at or event.at
+        return msgspec.structs.replace(self, lines=lines, first_at=first_at, started=started) if changes else self
 
     def apply_unknown(self, kind: str, line: str) -> "Board":
         """The board after an event this version does not know, which binds it not to act over that line."""
@@ -257,10 +277,12 @@ def _run(line: Line, event: RunSeen) -> Line:
 
 
 def _deployment(line: Line, event: DeploymentSeen) -> Line:
-    fresh = event.deployment
+    fresh, known = event.deployment, line.deployments
     if line.deployment(fresh.id) == fresh:
         return line
-    others = [item for item in line.deployments if item.id != fresh.id]
+    if known and known[-1].id == fresh.id and known[-1].at == fresh.at:  # the usual case: the newest one goes on
+        return msgspec.structs.replace(line, deployments=(*known[:-1], fresh))
+    others = [item for item in known if item.id != fresh.id]
     ordered = sorted([*others, fresh], key=lambda item: item.at)  # stable: equal times keep the order seen
     return msgspec.structs.replace(line, deployments=tuple(ordered[-DEPLOYMENTS:]))
 
@@ -283,7 +305,18 @@ def _watch(line: Line, event: WatchOpened) -> Line:
     # As long as its deployment: one forgotten while its deployment is known would be opened, and judged, again.
     known = {item.id for item in line.deployments} | {event.deployment}
     kept = {id_: watch for id_, watch in {**line.watches, event.deployment: fresh}.items() if id_ in known}
+    for id_ in list(kept)[:-EXPECTED]:
+        if kept[id_].ended and kept[id_].armed:
+            kept[id_] = msgspec.structs.replace(kept[id_], armed={})
     return msgspec.structs.replace(line, watches=_bounded(kept, 2 * DEPLOYMENTS))
+
+
+def _armed(line: Line, event: Armed) -> Line:
+    watch = line.watches.get(event.deployment)
+    if watch is None or watch.ended:
+        return line
+    watch = msgspec.structs.replace(watch, armed={**watch.armed, event.metric: event})
+    return msgspec.structs.replace(line, watches={**line.watches, event.deployment: watch})
 
 
 def _judged(line: Line, event: Judged) -> Line:
@@ -291,7 +324,7 @@ def _judged(line: Line, event: Judged) -> Line:
     if watch is None:
         return line
     # A board keeps the sentence, not the numbers: those stay in the ledger, where a replay finds them.
-    verdict = msgspec.structs.replace(event.verdict, numbers=())
+    verdict = Verdict(*(getattr(event.verdict, name) for name in _OF_A_VERDICT))
     if verdict.metric:
         watch = msgspec.structs.replace(watch, verdicts={**watch.verdicts, verdict.metric: verdict})
     else:
@@ -359,13 +392,16 @@ def stepped(act: Act, event: ActStepped) -> Act:
 
 def _with_acts(line: Line, acts: dict[ActId, Act]) -> Line:
     # Each sort has a bound of its own, so that notes cannot push out what a rule or the end of a stop asks for.
-    gone: set[ActId] = set()
-    for kinds in _SORTS:
-        settled = [act for act in acts.values() if act.kind in kinds and act.settled]
-        settled = [act for act in settled if not (line.stop and act.subject == line.stop)]
-        settled.sort(key=lambda act: act.settled_at or 0.0)
-        gone |= {act.id for act in settled[: max(0, len(settled) - ACTS)]}
-    return msgspec.structs.replace(line, acts={id_: act for id_, act in acts.items() if id_ not in gone})
+    if len(acts) > ACTS:
+        stop = line.stop
+        for kinds in _SORTS:
+            sort = [act for act in acts.values() if act.kind in kinds]
+            if len(sort) > ACTS:
+                settled = [act for act in sort if act.settled and not (stop and act.subject == stop)]
+                settled.sort(key=lambda act: act.settled_at or 0.0)
+                for act in settled[: max(0, len(settled) - ACTS)]:
+                    del acts[act.id]
+    return msgspec.structs.replace(line, acts=acts)
 
 
 def _marked(line: Line, event: Marked) -> Line:
@@ -382,6 +418,30 @@ def _bounded(items: dict[str, V], most: int) -> dict[str, V]:
     return items
 
 
+def read_board(body: bytes, *, lean: bool = False) -> Board:
+    """The board that was written so; `lean`: without what `LEAN` leaves out. Raises ValueError for what is no board."""
+    if lean:
+        found = msgspec.json.decode(body, type=_Raw)
+        for line in found.lines.values():
+            for name in LEAN.values():
+                line.pop(name, None)
+        body = msgspec.json.encode(found)
+    return msgspec.json.decode(body, type=Board)
+
+
+class _Raw(msgspec.Struct, omit_defaults=True):
+    """A board whose lines are not read yet."""
+
+    lines: dict[str, dict[str, msgspec.Raw]] = {}
+    first_at: Time = 0.0
+    read_only: dict[str, str] = {}
+    started: Time = 0.0
+
+
+LEAN = {"changes-seen": "changes", "run-seen": "runs"}
+"""What a command that only prints states does not ask for: the kinds of events, and where a line has them."""
+
+_OF_A_VERDICT = [name for name in Verdict.__struct_fields__ if name != "numbers"]
 _SORTS = (("halt", "release"), ("rollback", "push"), ("cancel", "tell"))
 
 _FOLDS: dict[type[Event], Any] = {
@@ -391,6 +451,7 @@ _FOLDS: dict[type[Event], Any] = {
     HaltedSeen: _halted,
     SourceSeen: _source,
     WatchOpened: _watch,
+    Armed: _armed,
     Judged: _judged,
     Helped: _helped,
     HoldPlaced: _hold_placed,

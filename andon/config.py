@@ -44,6 +44,7 @@ def _content(path: Path) -> bytes:
         raise FileError(str(path), None, (), f"cannot be read: {getattr(error, 'strerror', error)}") from error
     try:
         _trust(path, os.fstat(descriptor))
+        _trust_folder(path)
         content = b""
         while len(content) <= LIMIT_BYTES and (part := os.read(descriptor, LIMIT_BYTES)):
             content += part
@@ -63,10 +64,26 @@ def _trust(path: Path, status: os.stat_result) -> None:
         words = "not a plain file"
     elif status.st_uid not in (os.getuid(), 0):
         words = "belongs to somebody else; a config runs programs, so it must be yours"
-    elif status.st_mode & 0o002 or (status.st_mode & 0o020 and not _own_group(status.st_gid)):
+    elif _open_to_others(status):
         words = f"others can write to it; chmod go-w {path}"
     if words:
         raise FileError(str(path), None, (), words)
+
+
+def _trust_folder(path: Path) -> None:
+    """Raise FileError if others can put another file in the config's place, or a program beside it."""
+    status = path.parent.stat()
+    words = ""
+    if status.st_uid not in (os.getuid(), 0):
+        words = "its folder belongs to somebody else; a config runs programs, so it must be yours"
+    elif _open_to_others(status) and not status.st_mode & stat.S_ISVTX:
+        words = f"others can write to its folder; chmod go-w {path.parent}"
+    if words:
+        raise FileError(str(path), None, (), words)
+
+
+def _open_to_others(status: os.stat_result) -> bool:
+    return bool(status.st_mode & 0o002 or (status.st_mode & 0o020 and not _own_group(status.st_gid)))
 
 
 def _own_group(gid: int) -> bool:

@@ -87,6 +87,7 @@ class LineFile(msgspec.Struct, forbid_unknown_fields=True):
     ci: list[Any] = []
     deploy: dict[str, Any] | None = None
     watch: WatchFile = msgspec.field(default_factory=WatchFile)
+    shadow: int = 20
     metrics: list[Any] = []
     notify: list[Any] = []
 

@@ -38,6 +38,8 @@ LEAST_BUCKETS = 3
 """Of how many buckets beyond a threshold a regression is made, at least."""
 LEAST_WATCH_S = 30.0
 LONGEST_S = 400 * UNITS["d"]
+MOST_SHADOW = 50
+"""A board remembers no more deployments of a line than these, by and large."""
 LABEL = 4
 """Signs of a metric's short name."""
 
@@ -145,6 +147,7 @@ class Reader:
             ci=tuple(self._entry("ci", item, (*where, "ci", i), place) for i, item in enumerate(line.ci)),
             deploy=self._entry("deploy", deploy, (*where, "deploy"), place) if deploy is not None else None,
             watch_s=self._seconds(line.watch.full, (*where, "watch", "full"), LEAST_WATCH_S),
+            shadow=self._shadow(line.shadow, where),
             metrics=tuple(self._metric(item, (*where, "metrics", i)) for i, item in enumerate(line.metrics)),
             notify=tuple(
                 self._entry("notify", item, (*where, "notify", i), place) for i, item in enumerate(line.notify)
@@ -152,6 +155,11 @@ class Reader:
         )
         self._fits(config, where)
         return config
+
+    def _shadow(self, count: int, where: Where) -> int:
+        if not 0 <= count <= MOST_SHADOW:
+            raise self.document.error((*where, "shadow"), f"a number of deployments from 0 to {MOST_SHADOW}")
+        return count
 
     def _fits(self, line: LineConfig, where: Where) -> None:
         """What no single key shows to be wrong."""

@@ -36,6 +36,8 @@ class LineConfig(msgspec.Struct, frozen=True):
     deploy: Entry | None = None
     watch_s: float = 900.0
     """How long a deployment is watched before its verdict."""
+    shadow: int = 20
+    """After how many watched deployments the judge may roll back; until then it says what it would have done."""
     metrics: tuple[Metric, ...] = ()
     notify: tuple[Entry, ...] = ()
 

@@ -9,6 +9,7 @@ a release restores.
 import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Literal
 
@@ -139,11 +140,13 @@ class Cord:
 
     def _stop_changed(self, line: str, hold: Hold) -> bool:
         placed = next((item for item in self.store.board.line(line).open_holds if item.id == hold.id), None)
-        return placed is not None and placed.stop != hold.stop
+        return placed is None or placed.stop != hold.stop
 
     async def _record(self, line: str, hold: Hold, acts: Sequence[Act], events: Sequence[Event]) -> bool:
         """Commit a pull; False if the ledger did not take it in time, and it was sent without."""
         if not events:
+            with suppress(TimeoutError, LedgerUnusable):  # nothing to write: only see what others have lifted meanwhile
+                await asyncio.wait_for(self.store.commit(urgent=True), RECORD_LIMIT_S)
             return True
         commit = asyncio.ensure_future(self.store.commit(*events, urgent=True))
         try:

@@ -188,7 +188,7 @@ class Duty:
             late = Unreachable(f"no answer in {READ_LIMIT_S:.0f} s") if isinstance(error, TimeoutError) else error
             word, words = feed.told(late)
             await self.source_state(line.name, entry.source, part, word, words)
-            return self.clock.real(patience.next(error))
+            return max(self.clock.real(patience.next(error)), entry.every_s)
         patience.reset()
         await self.source_state(line.name, entry.source, part, "ok", "")
         try:

@@ -5,7 +5,7 @@ old row is read by what its kind is today. `ACTS_AND_HOLDS` are the kinds which 
 act over.
 """
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -82,6 +82,25 @@ class WatchOpened(Event, frozen=True):
     until: Time
     began: Time
     """When the deployment began."""
+
+
+class Armed(Event, frozen=True):
+    """A metric was armed for a watch: all that the judge knew of it then, and what it expected."""
+
+    text_limit: ClassVar[int] = 1 << 16
+
+    deployment: DeploymentId
+    metric: str
+    record: str
+    """The armed record as JSON (`immune.armed.Armed`): with the closed buckets it gives the same verdict again."""
+    first: Time
+    """The begin of the first bucket expected."""
+    every: float
+    expected: tuple[float, ...] = ()
+    """Per bucket of the watch, as a person reads the metric."""
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    """The band in which nearly all buckets lie while nothing happens."""
 
 
 class Judged(Event, frozen=True):
@@ -173,6 +192,7 @@ KINDS: dict[str, type[Event]] = {
     "halted-seen": HaltedSeen,
     "source-seen": SourceSeen,
     "watch-opened": WatchOpened,
+    "armed": Armed,
     "judged": Judged,
     "helped": Helped,
     "hold-placed": HoldPlaced,

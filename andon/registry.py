@@ -1,9 +1,11 @@
 """Finding an adapter by name, when the config names it; nothing else is imported.
 
 An adapter is an entry point of the group `andon.adapters` that leads to an `Adapter`. Built-in names belong to this
-distribution; a plug-in of another one is written `distribution:name`.
+distribution; a plug-in of another one is written `distribution:name`. Its module may fail at import in any way, end the
+process, or never end: that is said, within `LOAD_LIMIT_S`.
 """
 
+import threading
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
 from pathlib import Path
@@ -12,9 +14,12 @@ from typing import Any
 import msgspec
 
 from andon.clock import Clock
+from andon.hiding import hide
 
 GROUP = "andon.adapters"
 OURS = "andon"
+LOAD_LIMIT_S = 10.0
+"""How long a plug-in's module may take to be imported."""
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -86,9 +91,10 @@ def find(name: str) -> Adapter:
     for point in points:
         if point.name == short:
             try:
-                found = point.load()
+                found = _imported(point) if dist else point.load()
             except Exception as error:  # a plug-in's module may fail in any way; which one is said
-                raise UnknownAdapter(f"adapter {name!r} does not load: {type(error).__name__}: {error}") from error
+                words = hide(f"{type(error).__name__}: {error}")
+                raise UnknownAdapter(f"adapter {name!r} does not load: {words}") from error
             if not isinstance(found, Adapter):
                 raise UnknownAdapter(f"adapter {name!r} is not an andon.registry.Adapter")
             return found
@@ -97,6 +103,27 @@ def find(name: str) -> Adapter:
     raise UnknownAdapter(
         f"no adapter {name!r}; there are {', '.join(names())}; a plug-in's is written distribution:name"
     )
+
+
+def _imported(point: EntryPoint) -> Any:
+    """What a plug-in's entry point leads to. Raises what its module does. In a thread, which can be left behind."""
+    loaded: list[Any] = []
+    failed: list[BaseException] = []
+
+    def load() -> None:
+        try:
+            loaded.append(point.load())
+        except BaseException as error:  # noqa: BLE001 - a module may fail in any way, also by ending the process
+            failed.append(error)
+
+    loading = threading.Thread(target=load, name="plug-in", daemon=True)
+    loading.start()
+    loading.join(LOAD_LIMIT_S)
+    if failed:
+        raise failed[0] if isinstance(failed[0], Exception) else ImportError(f"it raises {type(failed[0]).__name__}")
+    if not loaded:
+        raise ImportError(f"its import has not ended within {LOAD_LIMIT_S:g} s")
+    return loaded[0]
 
 
 def ledger(address: str) -> Callable[..., Any]:

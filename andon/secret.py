@@ -2,7 +2,7 @@
 
 A config holds `env:NAME`, `file:PATH`, `keyring:SERVICE/USER` or `command:PROGRAM ARG …`, never the secret itself. What
 goes wrong is told without what was read and without what a program was called with: no error is chained to one that
-holds them. Nothing here waits longer than `LIMIT_S`.
+holds them. Nothing here waits longer than `LIMIT_S`. What was opened is hidden wherever it comes back (`hiding`).
 """
 
 import contextlib
@@ -13,16 +13,28 @@ import shlex
 import signal
 import stat
 import subprocess
+import sys
 import threading
 import time
+from functools import cache
 from pathlib import Path
+from typing import Any
+
+from andon.hiding import remember
 
 SCHEMES = ("env", "file", "keyring", "command")
 LIMIT_S = 10.0
 """How long a keyring or a program may take."""
 LIMIT_BYTES = 64 * 1024
 """What is larger is no secret, but the wrong file."""
+TOO_LARGE = f"larger than {LIMIT_BYTES // 1024} KiB: this is no secret"
 _HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_variables: set[str] = set()
+"""The variables that any reference names: the programs that are asked for a secret are not given those of others."""
+_PLUMBING = re.compile(
+    r"PATH|HOME|LANG|LC_.+|TZ|USER|LOGNAME|SHELL|TMPDIR|DISPLAY|.+_(SOCK|ADDRESS|ADDR|DIR|HOME|PATH)"
+)
+"""Those that a program may need, and that hold no secret by their name."""
 
 
 class SecretError(Exception):
@@ -50,6 +62,8 @@ class Secret:
         if path and path[0] not in "/~" and ("/" in path or scheme == "file"):
             raise SecretError(f"{scheme}:{path}: write the whole path, beginning with / or ~")
         self.reference = reference
+        if scheme == "env" and not _PLUMBING.fullmatch(rest):
+            _variables.add(rest)
 
     def __repr__(self) -> str:
         return f"Secret({self.reference.partition(':')[0]}:***)"
@@ -59,12 +73,16 @@ class Secret:
 
     def open(self) -> str:
         """The secret itself. Read anew each time, so that a changed one is found. Raises SecretError."""
+        _keep_out_of_dumps()
         scheme, _, rest = self.reference.partition(":")
         opened = {"env": _env, "file": _file, "keyring": _keyring, "command": _command}[scheme](rest)
         if not opened:
             raise SecretError(f"{self.where}: it is empty")
+        if len(opened) > LIMIT_BYTES:
+            raise SecretError(f"{self.where}: {TOO_LARGE}")
         if _HIDDEN.search(opened):
             raise SecretError(f"{self.where}: it holds a control character, or is not text")
+        remember(opened)
         return opened
 
     @property
@@ -72,6 +90,18 @@ class Secret:
         """The reference in words that may be shown; the arguments of a command may not."""
         scheme, _, rest = self.reference.partition(":")
         return f"command:{_argv(rest)[0]} …" if scheme == "command" else self.reference
+
+
+@cache
+def _keep_out_of_dumps() -> None:
+    """No core dump of a process that opens secrets and, on Linux, no other of the same user that reads its memory."""
+    import ctypes
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":  # a limit does not keep a core from a program that collects them
+        set_dumpable = 4
+        ctypes.CDLL(None).prctl(set_dumpable, 0, 0, 0, 0)
 
 
 def _env(name: str) -> str:
@@ -107,29 +137,55 @@ def _file(name: str) -> str:
 def _keyring(name: str) -> str:
     """What the keyring holds. In a thread of its own: it may ask a person, or a bus that does not answer."""
     service, _, user = name.rpartition("/")
-    try:
-        import keyring
-    except ImportError:
-        raise SecretError(f"keyring:{name}: install andon[keyring] for this") from None
-    found: list[str | None] = []
-    failed: list[str] = []
+    found: list[Any] = []
+    failed: list[BaseException] = []
 
     def ask() -> None:
         try:
-            found.append(keyring.get_password(service, user))
-        except Exception as error:  # noqa: BLE001 - a backend raises what it likes, and its words may hold the secret
-            failed.append(type(error).__name__)
+            found.append(_entry(service, user))
+        except BaseException as error:  # noqa: BLE001 - a backend raises what it likes, and its words may hold the secret
+            failed.append(error)
 
     asking = threading.Thread(target=ask, name="keyring", daemon=True)
     asking.start()
     asking.join(LIMIT_S)
     if failed:
-        raise SecretError(f"keyring:{name}: the keyring does not open ({failed[0]}); unlock it, or use file: or env:")
+        raise SecretError(f"keyring:{name}: {_closed(failed[0])}")
     if not found:
         raise SecretError(f"keyring:{name}: no answer in {LIMIT_S:g} s; unlock it, or use file: or env:")
     if found[0] is None:
         raise SecretError(f"keyring:{name}: the keyring holds no such entry")
-    return str(found[0])
+    if not isinstance(found[0], str):
+        raise SecretError(f"keyring:{name}: what the keyring holds there is not text")
+    return found[0]
+
+
+class _PlainText(Exception):
+    """The keyring is a file that is not encrypted, or as good as that."""
+
+
+def _entry(service: str, user: str) -> Any:
+    """What the first back end holds that has such an entry. Those that keep secrets as plain text are not asked."""
+    import keyring
+
+    ring = keyring.get_keyring()
+    safe = [one for one in getattr(ring, "backends", None) or [ring] if not _is_plain(type(one))]  # several: a chain
+    if not safe:
+        raise _PlainText
+    return next((held for one in safe if (held := one.get_password(service, user)) is not None), None)
+
+
+def _is_plain(kind: type[object]) -> bool:
+    return kind.__module__.startswith("keyrings.alt") or "plaintext" in kind.__name__.lower()
+
+
+def _closed(error: BaseException) -> str:
+    """Why the keyring gives nothing, in words of our own, and what to do."""
+    if isinstance(error, ImportError):
+        return "install andon[keyring] for this"
+    if isinstance(error, _PlainText):
+        return "the only keyring here keeps plain text; install another, or use file: or env:"
+    return f"the keyring does not open ({type(error).__name__}); unlock it, or use file: or env:"
 
 
 def _command(line: str) -> str:
@@ -143,6 +199,7 @@ def _command(line: str) -> str:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # what it complains of may hold the secret
+            env={name: value for name, value in os.environ.items() if name not in _variables},
             start_new_session=True,
         )
     except FileNotFoundError:
@@ -212,7 +269,7 @@ def _expanded(name: str, where: str) -> Path:
 def _text(content: bytes, where: str) -> str:
     """The content without blanks around it. Raises SecretError for what is too large, or no text."""
     if len(content) > LIMIT_BYTES:
-        raise SecretError(f"{where}: larger than {LIMIT_BYTES // 1024} KiB: this is no secret")
+        raise SecretError(f"{where}: {TOO_LARGE}")
     try:
         return content.decode("utf-8").strip()
     except UnicodeDecodeError:

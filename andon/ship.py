@@ -64,6 +64,13 @@ class Shipper:
         if expected and expected != found.current.id:
             raise NotDone(f"{rollback.short(found.current.version)} runs now, not what was on the screen: look again")
         await self.cord.pull(line, who, why, kind=kind, deployment=found.current.id, age_s=age_s)
+        # The pull may have waited, behind the same key held down: what it was asked for can be done by now.
+        going = await self._going_back(line)
+        if going is not None and not to:
+            return going
+        runs = self.store.board.line(line).current
+        if runs is None or runs.id != found.current.id:
+            raise NotDone(f"{rollback.short(runs.version) if runs else 'nothing'} runs now: look again")
         act = self._act(
             "rollback", line, found.current, found.to.version, who, why, grace_s=grace_s, age_s=age_s, auto=auto
         )

@@ -8,6 +8,8 @@ from typing import Any
 
 from andon.clock import Clock
 from andon.config import Config, Entry
+from andon.hiding import hide
+from andon.hushed import hushed
 from andon.model import TargetId
 from andon.ports import CI, Deploy, Halting, Metrics, Notifier, Source
 from andon.registry import Context, NoOptions, Place
@@ -39,7 +41,7 @@ class Stations:
         if key not in self._sources:
             connection = self._connection(entry.source)
             with self._said(entry.source):
-                self._sources[key] = entry.station.open(connection, entry.options, entry.place)
+                self._sources[key] = hushed(entry.station.open(connection, entry.options, entry.place))
         return self._sources[key]
 
     @contextlib.contextmanager
@@ -49,7 +51,7 @@ class Stations:
             yield
         except (ValueError, SecretError) as error:
             place = self.config.connections[name].place
-            raise FileError(str(self.config.path), place, ("connections", name), str(error)) from error
+            raise FileError(str(self.config.path), place, ("connections", name), hide(str(error))) from error
 
     def open_ci(self, line: str, entry: Entry) -> CI:
         """The CI of an entry."""
@@ -90,7 +92,7 @@ class Stations:
                 raise KeyError(connection)
             place = Place(line, self.config.lines[line].environment)
             options = NoOptions() if station.options is NoOptions else station.options()
-            self._sources[key] = station.open(self._connection(connection), options, place)
+            self._sources[key] = hushed(station.open(self._connection(connection), options, place))
         source: Metrics = self._sources[key]
         return source
 

@@ -57,7 +57,8 @@ class Document:
         self._places: dict[Path, tuple[int, int]] = {(): (1, 1)}
         self._nodes = 0
         if len(content) > LIMIT_BYTES:
-            raise FileError(file, None, (), f"larger than {LIMIT_BYTES >> 20} MiB")
+            beyond = _place_after(content[:LIMIT_BYTES].decode("utf-8", "replace"))
+            raise FileError(file, beyond, (), f"larger than {LIMIT_BYTES >> 20} MiB")
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:

@@ -59,7 +59,7 @@ class Answers(BaseHTTPRequestHandler):
             self._send(200, "text/plain", b"ok")
         elif path.startswith("/api/v2/"):
             builders = [{"builderid": 1, "name": "deploy"}]
-            self._json({"builders": builders, "workers": [WORKER], **EMPTY})
+            self._json({"builders": builders, "workers": [WORKER], **EMPTY, "meta": {}})
         else:
             self._send(404, "text/plain", b"")
 

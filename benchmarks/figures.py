@@ -9,8 +9,8 @@ from importlib.metadata import version as version_of
 
 import msgspec
 
-from benchmarks import key, ledgers, rest, start
-from benchmarks.measure import Row
+from benchmarks import install, key, ledger_speed, ledgers, rest, start
+from benchmarks.measure import Row, row
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -21,14 +21,30 @@ class Figure(msgspec.Struct, frozen=True):
     about_s: int
 
 
+def ledger(rounds: int) -> list[Row]:
+    """What `ledger_speed` measures, beside what is promised."""
+    found = [ledger_speed.measure() for _ in range(rounds)]
+    rows = []
+    for name in found[0]:
+        case, _, unit = name.replace("_per_s", "_/s").rpartition("_")
+        limit = ledger_speed.LIMITS.get(name)
+        bound = "least" if unit == "/s" else "most"
+        note = "" if limit is None else f"promised: at {bound} {limit:g}"
+        rows.append(row("ledger", case.replace("_", " "), unit, [one[name] for one in found], note=note))
+    return rows
+
+
 FIGURES = {
     "start": Figure(start.start, 9, 30),
     "version": Figure(start.version, 15, 2),
     "f9": Figure(key.f9, 1, 170),
+    "busy": Figure(key.busy, 1, 70),
     "status": Figure(ledgers.status, 7, 20),
     "memory": Figure(rest.memory, 1, 65),
     "other": Figure(ledgers.other, 1, 15),
     "idle": Figure(rest.idle, 1, 55),
+    "ledger": Figure(ledger, 1, 15),
+    "install": Figure(install.wheel, 1, 40),
 }
 
 

@@ -19,6 +19,9 @@ CALM_S = 120.0
 
 SLOW_READ_S = 0.25
 
+NOISY, A_SECOND = 20, 1000.0
+"""On how many other lines things happen meanwhile, and how many in a second."""
+
 Times = list[float | None]
 
 
@@ -52,6 +55,33 @@ def f9(rounds: int = 1) -> list[Row]:
         row("f9", "soon", "ms", took["soon"], tail=True, base=base, note=notes["soon"]),
         row("f9", "slow CI", "ms", took["slow"], base=calm, note=notes["slow"]),
         row("f9", "stalled", "ms", took["stalled"], base=calm, note=notes["stalled"]),
+    ]
+
+
+def busy(rounds: int = 1) -> list[Row]:
+    """The key while a thousand things a second happen on other lines, each of them recorded."""
+    plain: Times = []
+    took: Times = []
+    arrived: Times = []
+    for _ in range(rounds):
+        with (
+            tempfile.TemporaryDirectory() as name,
+            QuietShop(Path(name), noisy=NOISY, a_second=A_SECOND) as shop,
+            shop.room() as room,
+        ):
+            room.wait_for_all([b"stop shop", f"{NOISY + 1} lines run".encode()], room.began)
+            hand = Hand(shop, room)
+            before, began = shop.recorded(), time.monotonic()
+            for _ in range(PRESSES):
+                plain.append(shop.plain_post_ms())
+                took.append(hand.press_ms(calm=False))
+                room.forget()
+            arrived.append((shop.recorded() - before) / (time.monotonic() - began))
+    promised = "promised: median at most 10, p99 at most 50"
+    return [
+        row("busy", "a plain POST", "ms", plain, tail=True),
+        row("busy", "F9", "ms", took, tail=True, base=("a plain POST", plain), note=promised),
+        row("busy", "recorded meanwhile", "events/s", arrived, note=f"of {A_SECOND:g} a second that happened"),
     ]
 
 

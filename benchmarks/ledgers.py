@@ -1,4 +1,4 @@
-"""What the ledger costs: `andon status` over a month, and how soon one process sees what another one wrote."""
+"""What the ledger costs: `andon status` over a month of fifty lines, and how soon a process sees what another wrote."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def status(rounds: int = 7) -> list[Row]:
         folder = Path(name)
         env = environment(folder)
         began = time.monotonic()
-        kept = month.Month(folder / "month").write()
+        kept = month.Month(folder / "month", month.TEAM).write()
         wrote_s = time.monotonic() - began
         over = {"at its end": kept.exited, "behind": kept.left, "none": kept.bare}
         commands = {case: [ANDON, "-c", str(kept.team), "--ledger", str(path), "status"] for case, path in over.items()}
@@ -55,21 +55,21 @@ def other(rounds: int = 1) -> list[Row]:
     took: list[float | None] = []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as name:
-            took += _seen(Path(name) / "ledger.db", environment(Path(name)))
+            took += seen(Path(name) / "ledger.db", environment(Path(name)))
     look: list[float | None] = [LOOK_S * 1000]
     return [row("other", "commit to seen", "ms", took, tail=True, base=("time between two looks", look))]
 
 
-def _seen(path: Path, env: dict[str, str]) -> list[float | None]:
+def seen(path: Path, env: dict[str, str]) -> list[float | None]:
     """Milliseconds from each commit of the other process to its being on our board."""
-    seen: dict[str, float] = {}
+    there: dict[str, float] = {}
     last = threading.Event()
 
     def heard(events: Sequence[tuple[int, Event]], board: Board) -> None:
         now = time.monotonic()
         for _, event in events:
             source = getattr(event, "source", "")
-            seen[source] = now
+            there[source] = now
             if source == str(COMMITS - 1):
                 last.set()
 
@@ -83,4 +83,4 @@ def _seen(path: Path, env: dict[str, str]) -> list[float | None]:
     finally:
         keeper.close()
     called = dict(line.split() for line in done.stdout.splitlines())
-    return [(seen[key] - float(at)) * 1000 if key in seen else None for key, at in called.items()]
+    return [(there[key] - float(at)) * 1000 if key in there else None for key, at in called.items()]

@@ -1,4 +1,4 @@
-"""A ledger of thirty days, as an engine would have written it: four lines, fifty deployments a day in all.
+"""A ledger of thirty days, as an engine would have written it: four lines or fifty, fifty deployments a day in all.
 
 A deployment comes with three changes, a run of three stages that is seen at each of its steps, a watch, verdicts on six
 metrics with the numbers they used, and its end. One in 25 is regressed: held, halted, rolled back, released. Six metrics
@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from adapters.sqlite import SqliteLedger
+from andon.board import FORMAT
 from andon.clock import WallClock
 from andon.events import (
     ActAsked,
@@ -29,12 +30,28 @@ from andon.events import (
     RunSeen,
     WatchOpened,
 )
-from andon.keeper import Keeper
-from andon.model import Act, ActKind, ActState, Change, Deployment, Halted, Hold, Part, Run, Sample, Stage, Verdict
+from andon.keeper import IDLE_CHECKPOINT, Keeper
+from andon.model import (
+    Act,
+    ActKind,
+    ActState,
+    Change,
+    Deployment,
+    Halted,
+    Hold,
+    Part,
+    Run,
+    Sample,
+    Stage,
+    Verdict,
+    to_json,
+)
 from benchmarks.measure import ROOT
 
 LINES = ("checkout", "search", "payments", "accounts")
 METRICS = ("conversion", "p95 latency", "errors", "revenue", "sign-ups", "queue")
+TEAM = tuple(f"{line}-{place}" for place in range(10) for line in (*LINES, "mail"))
+"""Fifty lines."""
 DAYS, A_DAY, EVERY_S, KEPT_S = 30, 50, 60.0, 48 * 3600.0
 AT_ONCE = 40
 """Events of one commit: an engine commits fewer, which takes longer and leaves the same ledger."""
@@ -43,16 +60,19 @@ AT_ONCE = 40
 class Month:
     """The files of one such ledger: `exited` as a process that ended left it, `left` with a checkpoint some way behind."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, lines: Sequence[str] = LINES, *, buckets: int = 15) -> None:
+        """`buckets`: how many a verdict keeps of what it was found from; 400 of them take 16 kB."""
         self.folder = folder
+        self.lines = lines
+        self.buckets = buckets
         self.exited = folder / "exited.db"
         """A checkpoint at the last event."""
         self.left = folder / "left.db"
-        """As a running engine leaves it: the last checkpoint is up to 5,000 events old."""
+        """As a running engine leaves it: the last checkpoint is as old as one becomes where there are pauses."""
         self.bare = folder / "bare.db"
         """No checkpoint: everything is folded."""
         self.config = folder / "andon.yaml"
-        """The sample config: the same lines, over the plant."""
+        """The sample config: four lines, over the plant."""
         self.team = folder / "team.yaml"
         """The same lines over Buildbot, Prometheus and scripts, none of which is there."""
         self.events = 0
@@ -63,19 +83,21 @@ class Month:
         """Write them all."""
         self.folder.mkdir(mode=0o700)
         _private(self.config, (ROOT / "sample_config.yaml").read_text())
-        _private(self.team, _team())
+        _private(self.team, _team(self.lines))
         now = time.time()
         clock = WallClock()
         work = self.folder / "work.db"
         keeper = Keeper(lambda: SqliteLedger(work, clock), clock).start()
         batch: list[Event] = []
-        for event in _events(now):
+        happened = list(events(now, self.lines, self.buckets))
+        for done, event in enumerate(happened, 1):
             batch.append(event)
-            if len(batch) == AT_ONCE:
+            if len(batch) == AT_ONCE or done in (len(happened) - IDLE_CHECKPOINT + 1, len(happened)):
                 _commit(keeper, batch)
                 batch.clear()
-        _commit(keeper, batch)
-        for line in LINES:
+            if done == len(happened) - IDLE_CHECKPOINT + 1:
+                keeper.submit(lambda ledger: ledger.checkpoint(FORMAT, keeper.seq, to_json(keeper.board))).result()
+        for line in self.lines:
             for metric in METRICS:
                 _keep(keeper, f"{line}/{metric}", tuple(_samples(now)))
         self.events = keeper.seq
@@ -119,42 +141,43 @@ def _checkpoint(path: Path) -> int:
     return int(found or 0)
 
 
-def _team() -> str:
+def _team(lines: Sequence[str]) -> str:
     """A config of a team: nothing answers at its addresses."""
     metric = (
         "{{name: {0}, from: prom, kind: gauge, bad: rises, value: 'sum(rate({1}[$every]))', threshold: {{above: 10}}}}"
     )
     metrics = ", ".join(metric.format(name, name.replace(" ", "_").replace("-", "_")) for name in METRICS)
-    lines = "".join(
+    config = "".join(
         f"  {name}:\n"
         f"    ci: [{{from: bb, builders: {{{name}-unit: test, {name}-deploy: deploy}}, halts: [{name}-deploy]}}]\n"
         f"    deploy: {{from: releases, only_way_in: true}}\n"
         f"    metrics: [{metrics}]\n"
-        for name in LINES
+        for name in lines
     )
     return (
         "connections:\n"
         '  bb: {adapter: buildbot, url: "http://127.0.0.1:9"}\n'
         '  prom: {adapter: prometheus, url: "http://127.0.0.1:9"}\n'
         "  releases: {adapter: command, deploy: [release, deploy], current: [release, current]}\n"
-        f"lines:\n{lines}"
+        f"lines:\n{config}"
     )
 
 
 # ---- what happened
 
 
-def _events(now: float) -> Iterator[Event]:
+def events(now: float, lines: Sequence[str], buckets: int = 15) -> Iterator[Event]:
+    """What happened on those lines in thirty days, in order."""
     dice = random.Random(7)
     count = DAYS * A_DAY
     before: dict[str, Deployment] = {}
     for number in range(count):
-        line = LINES[number % len(LINES)]
+        line = lines[number % len(lines)]
         at = now - DAYS * 86400 + number * 86400 / A_DAY
         regressed = number % 25 == 24 and line in before
         shipped = Deployment(f"d{number}", _sha(dice), "rolling", at=at, by="ci")
         yield from _built(dice, line, number, shipped, regressed=regressed)
-        yield from _deployed(dice, line, shipped, regressed=regressed)
+        yield from _deployed(dice, line, shipped, buckets, regressed=regressed)
         if regressed:
             yield from _stopped(line, shipped, before[line], at + 400)
         before[line] = shipped
@@ -193,7 +216,9 @@ def _built(dice: random.Random, line: str, number: int, deployment: Deployment, 
         yield RunSeen(line, at - 500 + 100 * done, "bb", run)
 
 
-def _deployed(dice: random.Random, line: str, deployment: Deployment, *, regressed: bool) -> Iterator[Event]:
+def _deployed(
+    dice: random.Random, line: str, deployment: Deployment, buckets: int, *, regressed: bool
+) -> Iterator[Event]:
     """It rolls, is watched and judged."""
     at = deployment.at
     yield DeploymentSeen(line, at, "releases", deployment)
@@ -201,7 +226,7 @@ def _deployed(dice: random.Random, line: str, deployment: Deployment, *, regress
     yield DeploymentSeen(line, at + 30, "releases", msgspec.structs.replace(deployment, state="settled"))
     for place, metric in enumerate(METRICS):
         bad = regressed and place == 0
-        numbers = tuple(Sample(at + 60 * i, round(dice.random(), 4), 600) for i in range(15))
+        numbers = tuple(Sample(at + 60 * i, round(dice.random(), 4), 600) for i in range(buckets))
         words = "fell from 0.031 to 0.018 within 4 min of it" if bad else "stays within its bounds"
         verdict = Verdict("regressed" if bad else "healthy", words, metric, at if bad else None, at + 300, numbers)
         yield Judged(line, at + 300, deployment.id, verdict)

@@ -1,8 +1,13 @@
-"""One line over a CI at which nothing happens, for what is measured of a room in use."""
+"""One line over a CI at which nothing happens, for what is measured of a room in use; beside it, where that is asked for,
+lines on which much happens.
+"""
 
+import contextlib
 import http.client
 import json
+import os
 import queue
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -14,23 +19,32 @@ from adapters.sqlite import SqliteLedger
 from andon.clock import WallClock
 from andon.events import HaltedSeen
 from andon.model import Halted, Part
+from benchmarks import noise
 from benchmarks.measure import ANDON, ROOT, environment
 from benchmarks.terminal import Session
 
 _CONFIG = """\
-connections: {{ci: {{adapter: buildbot, url: "http://127.0.0.1:{port}"}}}}
+connections:
+  ci: {{adapter: buildbot, url: "http://127.0.0.1:{port}"}}
+  noise: {{adapter: command, ci_watch: [sh, -c, 'exec cat "{pipes}/$ANDON_LINE"']}}
 lines:
   shop:
     environment: production
     ci: [{{from: ci, builders: {{deploy: deploy}}, halts: [deploy]}}]
+"""
+_NOISY = """\
+  {line}: {{environment: production, ci: [{{from: noise}}]}}
 """
 
 
 class QuietShop:
     """The CI, a config over it, and an empty ledger."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, noisy: int = 0, a_second: float = 0.0) -> None:
+        """`noisy`: on how many other lines things happen, `a_second` in all."""
         self.folder = folder
+        self.noisy, self.a_second = noisy, a_second
+        self._noise: subprocess.Popen[str] | None = None
         self.env = environment(folder)
         self._told: queue.SimpleQueue[tuple[float, str]] = queue.SimpleQueue()
 
@@ -45,17 +59,36 @@ class QuietShop:
         self._line = http.client.HTTPConnection("127.0.0.1", self.port)
         self.ledger = self.folder / "ledger.db"
         config = self.folder / "andon.yaml"
-        config.write_text(_CONFIG.format(port=self.port))
+        pipes = self.folder / "pipes"
+        content = _CONFIG.format(port=self.port, pipes=pipes)
+        config.write_text(content + "".join(_NOISY.format(line=name) for name in noise.names(self.noisy)))
         config.chmod(0o600)
+        if self.noisy:
+            self._noise = self._begin_noise(pipes)
         self.argv = [ANDON, "-c", str(config), "--ledger", str(self.ledger), "--as", "ann"]
         return self
 
     def __exit__(self, *_: object) -> None:
         self._line.close()
+        if self._noise is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._noise.communicate()
         assert self._ci.stdin is not None
         self._ci.stdin.close()
         self._ci.wait()
         self._reader.join()
+
+    def _begin_noise(self, pipes: Path) -> "subprocess.Popen[str]":
+        pipes.mkdir()
+        for name in noise.names(self.noisy):
+            os.mkfifo(pipes / name)
+        argv = [sys.executable, "-m", "benchmarks.noise", str(pipes), str(self.noisy), str(self.a_second)]
+        return subprocess.Popen(argv, cwd=ROOT, env=self.env, stdin=subprocess.PIPE, text=True)
+
+    def recorded(self) -> int:
+        """How many events the ledger holds."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True)) as ledger:
+            return int(ledger.execute("SELECT max(seq) FROM events").fetchone()[0])
 
     def room(self) -> Session:
         """The room, being opened."""

@@ -9,6 +9,7 @@ import asyncio
 import functools
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,11 +17,27 @@ import msgspec
 from adapters.sqlite import SqliteLedger
 from andon.acts import Door
 from andon.board import Board, Line
-from andon.config import Entry, LineConfig
+from andon.config import Config, Entry, LineConfig
 from andon.cord import Cord
+from andon.duty import Duty
 from andon.events import ChangesSeen, DeploymentSeen, Event
 from andon.keeper import fold
-from andon.model import Act, Change, Deployment, Halted, HoldRef, Identity, LogPart, Metric, Note, Part, Threshold, Why
+from andon.model import (
+    Act,
+    Change,
+    Deployment,
+    Halted,
+    HoldRef,
+    Identity,
+    LogPart,
+    Metric,
+    Note,
+    Part,
+    Sample,
+    Samples,
+    Threshold,
+    Why,
+)
 from andon.ports import (
     Accepted,
     Answer,
@@ -45,6 +62,35 @@ LATER_S = 900.0
 """Long enough for whatever is under way to end, of virtual time."""
 
 Scripted = Answer | Exception | Callable[[], Awaitable[Answer]]
+
+
+class SteppedClock(VirtualClock):
+    """The shop's clock. `step` moves it while what sleeps sleeps on, as a suspend or a corrected clock does."""
+
+    off_s = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.off_s
+
+    def step(self, seconds: float) -> None:
+        """All of a sudden it is later, or earlier."""
+        self.off_s += seconds
+
+
+class OffClock:
+    """The clock of a source: so many seconds ahead of the shop's."""
+
+    def __init__(self, clock: VirtualClock, off_s: float) -> None:
+        self.clock, self.off_s = clock, off_s
+
+    def now(self) -> float:
+        return self.clock.now() + self.off_s
+
+    async def sleep(self, seconds: float) -> None:
+        await self.clock.sleep(seconds)
+
+    def real(self, seconds: float) -> float:
+        return seconds
 
 
 class Scripts:
@@ -220,6 +266,38 @@ class FakeHalting(Scripts):
         return all(self.parts.values())
 
 
+class FakeMeter(Scripts):
+    """A metrics source: what was true at a time of the shop, in buckets that are labelled and closed by its own clock.
+
+    `rate` is the share at a moment; None: nothing was measured then.
+    """
+
+    can = Can()
+    off_s = 0.0
+    """How far its clock is ahead of the shop's."""
+
+    def __init__(self, clock: VirtualClock, rate: Callable[[float], float | None]) -> None:
+        super().__init__(clock)
+        self.rate = rate
+        self.asked: list[tuple[float, float]] = []
+
+    async def whoami(self) -> Identity:
+        return Identity(account="fake", clock=self.clock.now() + self.off_s)
+
+    async def samples(self, metric: Metric, start: float, end: float, every: float) -> Samples:
+        self.asked.append((start, end))
+        await self.read()
+        closed = min(end, (self.clock.now() + self.off_s) // every * every)
+        labels = [start + i * every for i in range(max(0, int((closed - start) // every)))]
+        rows = [row for label in labels if (row := self._bucket(label, every)) is not None]
+        return Samples("ok" if rows else "empty", tuple(rows))
+
+    def _bucket(self, label: float, every: float) -> Sample | None:
+        moments = [self.rate(label - self.off_s + every * (i + 0.5) / 6) for i in range(6)]
+        found = [rate for rate in moments if rate is not None]
+        return Sample(label, 1000 * sum(found) / len(found), 1000.0) if len(found) == len(moments) else None
+
+
 class FakeNotifier(Scripts):
     """A notice board."""
 
@@ -266,6 +344,29 @@ class Targets:
         return self.shop.lines[line].targets
 
 
+class Followed(Targets):
+    """The stations of an engine over the shop: what it follows, besides what acts go to."""
+
+    def open_ci(self, line: str, entry: Entry) -> Any:
+        return self.shop.stands[entry.target]
+
+    def deploy(self, line: str) -> Any:
+        return self.shop.deploys.get(line, self.shop.deploy)
+
+    def metrics(self, line: str, connection: str) -> Any:
+        return self.shop.meters[f"{line}/{connection}" if f"{line}/{connection}" in self.shop.meters else connection]
+
+    def every(self) -> list[tuple[str, str, Any]]:
+        """As `stations.Stations.every`."""
+        found: list[tuple[str, str, Any]] = []
+        for line in self.shop.lines.values():
+            found += [(line.name, entry.target, self.open_ci(line.name, entry)) for entry in line.ci]
+            if line.deploy is not None:
+                found.append((line.name, line.deploy.target, self.deploy(line.name)))
+            found += [(line.name, metric.source, self.metrics(line.name, metric.source)) for metric in line.metrics]
+        return found
+
+
 class Room:
     """One process: its own view of the ledger and its own door. `breaks` and `hangs` are its ledger's."""
 
@@ -277,7 +378,7 @@ class Room:
         self.pulses: dict[str, Pulse] = {}
         shop.born += 1
         self.door = Door(
-            self, Targets(shop), shop.clock, me=f"{who}-{shop.born}", wanted=self._wanted, read_only=read_only
+            self, Followed(shop), shop.clock, me=f"{who}-{shop.born}", wanted=self._wanted, read_only=read_only
         )
         self.cord = Cord(shop.lines, self.door, self, shop.clock)
         self.shipper = Shipper(shop.lines, self.door, self.cord, self, shop.clock)
@@ -313,7 +414,7 @@ class Room:
             self.tail()
         return self.board
 
-    async def call(self, job: Callable[[Any], Any], *, urgent: bool = False) -> Any:
+    async def call(self, job: Callable[[Any], Any], *, urgent: bool = False, writes: bool = False) -> Any:
         await asyncio.sleep(0)
         return job(self.shop.ledger)
 
@@ -390,12 +491,16 @@ class Shop:
 
     def __init__(self, loop: VirtualLoop) -> None:
         self.loop = loop
-        self.clock = VirtualClock(loop)
+        self.clock = SteppedClock(loop)
         self.ledger = SqliteLedger(":memory:", self.clock)
         self.born = 0
         self.deploy: FakeDeploy | None = FakeDeploy(self.clock)
         self.stands: dict[str, Any] = {"ci/deploy": FakeHalting(self.clock)}
         self.notifiers: dict[str, FakeNotifier] = {}
+        self.deploys: dict[str, FakeDeploy] = {}
+        """Where a line has a target of its own."""
+        self.meters: dict[str, FakeMeter] = {}
+        """By connection, or by line and connection."""
         self.lines: dict[str, LineConfig] = {}
         self.has(LINE, "ci/deploy")
         self.stand: FakeHalting = self.stands["ci/deploy"]
@@ -434,6 +539,28 @@ class Shop:
         assert self.deploy is not None
         for item in self.deploy.deployments:
             self.ledger.commit(DeploymentSeen(line=line, at=item.at, source="prod", deployment=item))
+
+
+class Guard:
+    """The duty of an engine that holds the lease, in a room of its own, over all that the shop has."""
+
+    def __init__(self, shop: Shop, who: str = "immune-1") -> None:
+        self.shop = shop
+        self.room = shop.room(who)
+        config, clock = Config(Path("andon.yaml"), lines=shop.lines), shop.clock
+        cord, shipper = self.room.cord, self.room.shipper
+        self.duty = Duty(config, Followed(shop), self.room, clock, cord, shipper)  # type: ignore[arg-type]
+        self.duty.start()
+        self.room.recovers()
+
+    def line(self, name: str = LINE) -> Line:
+        """What its board knows of a line."""
+        self.room.tail()
+        return self.room.board.line(name)
+
+    def rows(self, kind: str = "") -> int:
+        """How many events the ledger holds, of all kinds or of one."""
+        return sum(1 for row in self.shop.ledger.read(0, 100_000) if not kind or row.kind == kind)
 
 
 class _Heard:

@@ -18,6 +18,7 @@ import sys
 import termios
 import threading
 import time
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -56,8 +57,12 @@ class Program:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         ignored: Sequence[int] = (),
+        drawn: bool = True,
     ) -> None:
-        """`env` is laid over the test's own; `ignored` are signals that are ignored from the start, as by nohup."""
+        """`env` is laid over the test's own; `ignored` are signals that are ignored from the start, as by nohup.
+
+        Without `drawn` no screen is made of what was written, which takes more time than writing it.
+        """
         self._master, slave = os.openpty()
         self._set_size(columns, rows)
         self.modes_before = termios.tcgetattr(self._master)
@@ -66,6 +71,7 @@ class Program:
         self._lock = threading.RLock()
         self.out = b""
         self._held = b""
+        self._drawn = drawn
         self._reading = threading.Event()
         self._reading.set()
         self._over = False
@@ -191,13 +197,44 @@ class Program:
                 return
             with self._lock:
                 self.out += data
-                self._show(data)
+                if self._drawn:
+                    self._show(data)
 
     def _show(self, data: bytes) -> None:
         data = self._held + data
         cut = _CUT.search(data)
         self._held = data[cut.start() :] if cut else b""
         self._stream.feed(_NOT_FOR_PYTE.sub(b"", data[: cut.start()] if cut else data))
+
+
+# What the room itself sends a terminal: attributes, places, modes, its title and questions, each in the one form it uses.
+_OWN = re.compile(
+    r"\x1b\[(?:[0-9]|2[1-9]|[34]8;2;\d+;\d+;\d+|[34]9|;)*m"
+    r"|\x1b\[\d+;\d+H"
+    r"|\x1b\[\?(?:7|25|1000|1003|1004|1006|1015|1016|1049|2004|2026|2048)[hl]"
+    r"|\x1b\[(?:>25|<)u|\x1b\[2[23];0t"
+    r"|\x1b\]0;andon[a-z0-9:, -]*\x07|\x1b\]22;(?:default|pointer|text)\x07"
+)
+_ASKED = ("\x1b[?2026$p", "\x1b[?2048$p")
+"""Questions of the room, asked once when it begins."""
+_HIDDEN = {0x115F, 0x1160, 0x3164, 0xFFA0}
+
+
+def raw(out: bytes, *, room: bool = True) -> list[str]:
+    """What a terminal could act on, or a person could not see, in what was written: nothing of it is the room's own.
+
+    Without `room` nothing but text and line ends is expected.
+    """
+    text = out.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
+    if room:
+        for question in _ASKED:
+            text = text.replace(question, "", 1)
+        text = _OWN.sub("", text)
+    return [
+        text[max(0, at - 30) : at + 30]
+        for at, char in enumerate(text)
+        if char != "\n" and (unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") or ord(char) in _HIDDEN)
+    ]
 
 
 def gone_within(process: subprocess.Popen[bytes], limit_s: float) -> float:

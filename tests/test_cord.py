@@ -537,3 +537,20 @@ async def test_a_channel_that_fails_keeps_nothing_from_being_stopped(shop: Shop)
     assert shop.stand.standing
     tell = await room.settled(room.acts("tell")[0])
     assert (tell.state, tell.words) == ("failed", "pager failed: RuntimeError")
+
+
+@virtual
+async def test_a_pull_just_after_another_process_has_lifted_the_hold_places_another(shop: Shop) -> None:
+    shop.has(LINE, "ci/deploy")
+    room, other = shop.room(), shop.room()
+    await pulled(room)
+    other.tail()
+    not_looked = room.board, room.seq
+    await resumed(other)
+    room.board, room.seq = not_looked
+    found = await room.cord.pull(LINE, room.who, "again")
+    assert not found.joined
+    room.tail()
+    assert [item.id for item in room.line.open_holds] == [found.hold.id]
+    await room.until(lambda: all(act.settled for act in room.acts("halt")))
+    assert shown(room) == "stopped"

@@ -1,6 +1,7 @@
 """The ledger's thread: what it commits first, what its readers hear, what it outlives, and that nobody waits for ever."""
 
 import asyncio
+import contextlib
 import random
 import sqlite3
 import statistics
@@ -11,19 +12,22 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given, settings
 
 from adapters import _sqlite_file
 from adapters.sqlite import SqliteLedger
 from andon import keeper as keepers
-from andon.board import FORMAT, Board
+from andon.board import FORMAT, Board, read_board
 from andon.clock import WallClock
 from andon.events import Event, decode
 from andon.keeper import Keeper, fold
 from andon.model import to_json
-from andon.ports import Joined, LedgerUnusable, Pulse, Row
+from andon.ports import AlreadyHeld, Joined, LedgerUnusable, Moved, Pulse, Row
 from tests.helpers import LIMIT_S, until, wait_until
 from tests.ledgers import SHOP, HandClock, Start, asked, lifted, placed, programs, seen, step
+from tests.strategies import histories
 
 Open = Callable[..., Keeper]
 
@@ -114,6 +118,69 @@ def test_an_acts_commit_overtakes_the_observations_that_wait(keep):
     kinds = [row.kind for row in rows(keeper)]
     assert kinds == ["act-asked", "act-stepped", *["source-seen"] * 30]
     assert [decode(row.kind, row.body).words for row in rows(keeper)[2:]] == [str(n) for n in range(30)]
+
+
+class Transactions(SqliteLedger):
+    """A ledger that counts what was committed in one transaction."""
+
+    sizes: list[int] = []
+
+    def commit(self, *events: object) -> None:
+        super().commit(*events)
+        Transactions.sizes.append(len(events))
+
+
+async def test_observations_that_wait_are_committed_in_one_transaction_in_their_order(keep):
+    Transactions.sizes.clear()
+    keeper, gate = keep(Transactions), threading.Event()
+    keeper.submit(lambda _: gate.wait(LIMIT_S))
+    waiting = [asyncio.ensure_future(keeper.commit(seen(str(n)), seen(f"{n}+"))) for n in range(30)]
+    waiting.append(asyncio.ensure_future(keeper.commit(placed("h1"))))
+    waiting += [asyncio.ensure_future(keeper.commit(seen(str(n)))) for n in range(30, 40)]
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(*waiting)
+    assert Transactions.sizes == [60, 1, 10]
+    words = [decode(row.kind, row.body).words for row in rows(keeper) if row.kind == "source-seen"]
+    assert words == [word for n in range(30) for word in (str(n), f"{n}+")] + [str(n) for n in range(30, 40)]
+
+
+async def test_of_observations_that_are_committed_together_only_the_wrong_one_is_refused(keep):
+    keeper, gate = keep(), threading.Event()
+    keeper.submit(lambda _: gate.wait(LIMIT_S))
+    wrong = seen("wrong")
+    msgspec.structs.force_setattr(wrong, "at", float("nan"))
+    waiting = [asyncio.ensure_future(keeper.commit(event)) for event in (seen("1"), wrong, seen("3"), seen("4"))]
+    await asyncio.sleep(0)
+    waiting[3].cancel()
+    await asyncio.gather(waiting[3], return_exceptions=True)
+    gate.set()
+    found = await asyncio.gather(*waiting, return_exceptions=True)
+    assert isinstance(found[1], ValueError)
+    assert isinstance(found[3], asyncio.CancelledError)
+    assert [decode(row.kind, row.body).words for row in rows(keeper)] == ["1", "3"]
+
+
+class Full(SqliteLedger):
+    """A ledger that takes nothing, and is asked how often."""
+
+    asked = 0
+
+    def commit(self, *events: object) -> None:
+        Full.asked += 1
+        raise LedgerUnusable("the disk is full")
+
+
+async def test_when_the_ledger_takes_nothing_all_who_wait_are_told_at_once(keep):
+    keeper, gate = keep(Full), threading.Event()
+    keeper.submit(lambda _: gate.wait(LIMIT_S))
+    waiting = [asyncio.ensure_future(keeper.commit(seen(str(n)))) for n in range(30)]
+    await asyncio.sleep(0)
+    gate.set()
+    found = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {str(error) for error in found} == {"the disk is full"}
+    assert Full.asked == 1
+    assert keeper.trouble == "the disk is full"
 
 
 async def test_a_commit_given_up_before_its_turn_is_not_made(keep):
@@ -462,6 +529,94 @@ def test_a_checkpoint_is_written_every_so_many_events(keep, path, monkeypatch):
     seq, _ = checkpoint(path)
     assert 40 <= seq <= 60
     assert to_json(keep().board) == to_json(full_fold(path))
+
+
+def test_a_checkpoint_is_written_when_there_is_nothing_else_to_do(keep, path, monkeypatch):
+    monkeypatch.setattr(keepers, "IDLE_CHECKPOINT", 10)
+    keeper = keep(Counting)
+    history(keeper, 1)
+    before = Counting.looks
+    wait_until(lambda: Counting.looks >= before + 3)
+    assert checkpoint(path) is None, "not for six events"
+    history(keeper, 2)
+    wait_until(lambda: checkpoint(path) is not None)
+    seq, board = checkpoint(path)
+    assert 10 <= seq <= 18
+    assert seq < 18 or board == to_json(keeper.board)
+    history(keeper, 5)
+    before = Counting.looks
+    wait_until(lambda: Counting.looks >= before + 3)
+    assert checkpoint(path)[0] == seq, "not again within a minute"
+
+
+def test_who_only_looks_writes_none(keep, path, monkeypatch):
+    monkeypatch.setattr(keepers, "IDLE_CHECKPOINT", 1)
+    ledger = SqliteLedger(path, HandClock())
+    ledger.commit(placed("h1"))
+    ledger.close()
+    looking = keep(Counting, read_only=True)
+    before = Counting.looks
+    wait_until(lambda: Counting.looks >= before + 3)
+    looking.close()
+    assert checkpoint(path) is None
+
+
+@given(histories)
+@settings(max_examples=30)
+def test_a_start_that_leaves_unread_what_a_board_does_not_keep_gives_the_same_board(history):
+    ledger = SqliteLedger(":memory:", HandClock())
+    for event in history:
+        with contextlib.suppress(Joined, AlreadyHeld, Moved, LedgerUnusable):
+            ledger.commit(event)
+    found = ledger.read(0, 10**6)
+    ledger.close()
+    if found:
+        whole = fold(Board(), found)[1]
+        assert to_json(fold(Board(), found, bare=True)[1]) == to_json(whole)
+        lean = fold(Board(), found, bare=True, lean=True)[1]
+        read = read_board(to_json(whole), lean=True)
+        assert read.read_only == lean.read_only
+        for name in whole.lines:
+            assert to_json(read.line(name)) == to_json(lean.line(name))
+            assert not (lean.line(name).runs or lean.line(name).changes)
+
+
+class Slow:
+    """Opens a ledger that is not there for a while."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.tries, self.there = path, 0, threading.Event()
+
+    def __call__(self) -> SqliteLedger:
+        self.tries += 1
+        if not self.there.is_set():
+            raise LedgerUnusable("the disk sleeps")
+        return SqliteLedger(self.path, HandClock())
+
+
+def test_who_is_patient_is_refused_in_words_until_the_ledger_can_be_opened(path, monkeypatch):
+    monkeypatch.setattr(keepers, "OPEN_AGAIN_S", 0.05)
+    slow = Slow(path)
+    keeper = Keeper(slow, HandClock(), patient=True).start()
+    try:
+        assert keeper.trouble == "the disk sleeps"
+        with pytest.raises(LedgerUnusable, match="the disk sleeps"):
+            write(keeper, placed("h1")).result(LIMIT_S)
+        wait_until(lambda: slow.tries >= 3)
+        slow.there.set()
+        wait_until(lambda: keeper.trouble == "")
+        write(keeper, placed("h1")).result(LIMIT_S)
+        assert keeper.board.line(SHOP).stop == "h1"
+    finally:
+        keeper.close()
+
+
+def test_who_is_patient_can_leave_before_the_ledger_is_there(path):
+    keeper = Keeper(Slow(path), HandClock(), patient=True).start()
+    keeper.close()
+    assert not keeper._thread.is_alive()
+    with pytest.raises(LedgerUnusable, match="closed"):
+        write(keeper, seen()).result(LIMIT_S)
 
 
 MARKED = to_json(Board(started=77.0))

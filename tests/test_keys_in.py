@@ -12,6 +12,7 @@ from tui.keys_in import (
     PASTE_LONGEST_S,
     PASTE_QUIET_S,
     SEQUENCE_QUIET_S,
+    UNFRAMED_QUIET_S,
     Framer,
     Piece,
     Translator,
@@ -290,17 +291,55 @@ def test_mouse_focus_and_resize_come_from_the_hand_and_answers_do_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "name"),
+    ("data", "name"), [(b"\x1b[?2026;2$y", "TerminalSupportsSynchronizedOutput"), (b"\x1b[<35;10;5M", "MouseMove")]
+)
+def test_what_the_room_asks_for_reaches_it(data: bytes, name: str) -> None:
+    assert [type(event).__name__ for event in meant(data)] == [name]
+
+
+@pytest.mark.parametrize(
+    "data",
     [
-        (b"\x1b[?2026;2$y", "TerminalSupportsSynchronizedOutput"),
-        (b"\x1b[?2048;2$y", "InBandWindowResize"),
-        (b"\x1b[5;7R", "CursorPosition"),
-        (b"\x1b[48;24;80;480;800t", "Resize"),
-        (b"\x1b[I", "AppFocus"),
-        (b"\x1b[<35;10;5M", "MouseMove"),
+        *(b"\x1b[?2048;2$y", b"\x1b[48;24;80;480;800t", b"\x1b[48;9999;9999;1;1t", b"\x1b[I", b"\x1b[O", b"\x1b[5;7R"),
+        *(b"\x1b[1;2R", b"\x1b[c", b"\x1b[1;7t", b"\x1b[1;5x"),
     ],
 )
-def test_what_textual_asks_for_reaches_it(data: bytes, name: str) -> None:
+def test_what_nobody_asks_for_means_nothing(data: bytes) -> None:
+    assert meant(data) == []
+
+
+def meant(data: bytes) -> list[object]:
     framer, translator = Framer(), Translator()
-    found = [event for piece in framer.feed(data, 0.0) for event in translator.events(piece)]
-    assert [type(event).__name__ for event in found] == [name]
+    return [event for piece in framer.feed(data, 0.0) for event in translator.events(piece)]
+
+
+def test_text_that_no_hand_can_have_typed_is_one_paste_when_nothing_more_follows() -> None:
+    text = b"quit now\ryes\x03 drop table"
+    framer = Framer()
+    assert framer.feed(text, 0.0) == []
+    assert framer.feed(b"q", UNFRAMED_QUIET_S - 0.1) == []
+    assert framer.wait(UNFRAMED_QUIET_S - 0.1) == pytest.approx(UNFRAMED_QUIET_S)
+    assert framer.tick(2 * UNFRAMED_QUIET_S) == [Piece("paste", text.decode() + "q")]
+    assert framer.wait(1.0) is None
+    assert framer.feed(b"q", 3 * UNFRAMED_QUIET_S) == [Piece("key", "q")]
+
+
+def test_a_danger_key_within_such_text_is_found_at_once() -> None:
+    text = b"x1y2" * 5
+    framer = Framer()
+    assert framer.feed(text + b"\x1b[20~" + text, 0.0) == [Piece("sequence", "\x1b[20~")]
+    assert framer.feed(b"\x1b[20~", 0.1) == [Piece("sequence", "\x1b[20~")]
+    assert framer.tick(1.0) == [Piece("paste", 2 * text.decode())]
+
+
+def test_such_text_is_cut_at_the_limit_of_a_paste() -> None:
+    framer = Framer()
+    for _ in range(10):
+        framer.feed(b"x1y2" * 1000, 0.0)
+    (piece,) = framer.tick(1.0)
+    assert len(piece.text) == PASTE_LIMIT
+
+
+@pytest.mark.parametrize("typed", [b"j" * 200, b"/checkout\r", b"abcdefghijklmnop"])
+def test_what_a_hand_can_have_typed_is_keys(typed: bytes) -> None:
+    assert {piece.kind for piece in Framer().feed(typed, 0.0)} == {"key"}

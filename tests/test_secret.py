@@ -1,11 +1,13 @@
 """A secret is opened where it is used and seen nowhere else; what cannot be opened is said without it."""
 
 import copy
+import importlib
 import json
 import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -121,6 +123,8 @@ def test_a_variable_that_is_missing_empty_or_no_text(monkeypatch):
     )
     monkeypatch.setenv("SHOP_TOKEN", "")
     assert why("env:SHOP_TOKEN") == "env:SHOP_TOKEN: it is empty"
+    monkeypatch.setenv("SHOP_TOKEN", CANARY * 4000)
+    assert why("env:SHOP_TOKEN") == "env:SHOP_TOKEN: larger than 64 KiB: this is no secret"
     for value in (f"{CANARY}\n", f"{CANARY}\x1b[c", f"{CANARY}\x9b", os.fsdecode(CANARY.encode() + b"\xff")):
         monkeypatch.setenv("SHOP_TOKEN", value)
         assert why("env:SHOP_TOKEN") == "env:SHOP_TOKEN: it holds a control character, or is not text"
@@ -233,15 +237,36 @@ def test_a_program_cannot_ask_the_terminal(tmp_path):
 # ---- keyring
 
 KEYRING = """
-import time
+import sys, time
 class Locked(Exception):
     pass
-def get_password(service, user):
-    if service == "locked":
-        raise Locked("the collection is locked: {canary}")
-    if service == "slow":
-        time.sleep(600)
-    return {{("shop", "ann"): "{canary}", ("https://ci/x", "ann"): "{canary}", ("empty", "ann"): ""}}.get((service, user))
+class Ring:
+    def get_password(self, service, user):
+        if service == "locked":
+            raise Locked("the collection is locked: {canary}")
+        if service == "slow":
+            time.sleep(600)
+        if service == "ends":
+            sys.exit("{canary}")
+        held = {{
+            "shop": "{canary}", "https://ci/x": "{canary}", "empty": "", "huge": "{canary}" * 9999, "line": "{canary}\\n",
+            "escape": "{canary}\\x1b[c", "binary": b"{canary}\\xff", "surrogate": "{canary}\\udcff",
+        }}
+        return held.get(service) if user == "ann" else None
+class PlaintextKeyring(Ring):
+    pass
+class Chain:
+    def __init__(self, *rings):
+        self.backends = rings
+    def get_password(self, service, user):
+        raise AssertionError("the chain would ask the plain-text one, too")
+Alt = type("BasicKeyring", (Ring,), {{"__module__": "keyrings.alt.pyfs"}})
+class Empty(Ring):
+    def get_password(self, service, user):
+        return None
+ring = Ring()
+def get_keyring():
+    return ring
 """
 
 
@@ -265,11 +290,67 @@ def test_a_keyring_opens_or_says_why_and_nothing_else_is_tried(keyring, monkeypa
     assert Secret("keyring:https://ci/x/ann").open() == CANARY
     assert why("keyring:shop/bo") == "keyring:shop/bo: the keyring holds no such entry"
     assert why("keyring:empty/ann") == "keyring:empty/ann: it is empty"
-    assert why("keyring:locked/ann") == (
-        "keyring:locked/ann: the keyring does not open (Locked); unlock it, or use file: or env:"
-    )
+    for service, error in (("locked", "Locked"), ("ends", "SystemExit")):
+        assert why(f"keyring:{service}/ann") == (
+            f"keyring:{service}/ann: the keyring does not open ({error}); unlock it, or use file: or env:"
+        )
     monkeypatch.setattr(secret, "LIMIT_S", 0.3)
     assert why("keyring:slow/ann") == "keyring:slow/ann: no answer in 0.3 s; unlock it, or use file: or env:"
+
+
+@pytest.mark.parametrize(
+    ("service", "words"),
+    [
+        ("huge", "larger than 64 KiB: this is no secret"),
+        ("line", "it holds a control character, or is not text"),
+        ("escape", "it holds a control character, or is not text"),
+        ("surrogate", "it holds a control character, or is not text"),
+        ("binary", "what the keyring holds there is not text"),
+    ],
+)
+def test_what_a_keyring_holds_must_be_a_line_of_text(keyring, service, words):
+    assert why(f"keyring:{service}/ann") == f"keyring:{service}/ann: {words}"
+
+
+def test_a_keyring_that_keeps_plain_text_is_not_asked(keyring, monkeypatch):
+    rings = importlib.import_module("keyring")
+    only = "keyring:shop/ann: the only keyring here keeps plain text; install another, or use file: or env:"
+    for ring in (rings.PlaintextKeyring(), rings.Alt(), rings.Chain(rings.Alt(), rings.PlaintextKeyring())):
+        monkeypatch.setattr(rings, "ring", ring)
+        assert why("keyring:shop/ann") == only
+    monkeypatch.setattr(rings, "ring", rings.Chain(rings.Empty(), rings.PlaintextKeyring()))
+    assert why("keyring:shop/ann") == "keyring:shop/ann: the keyring holds no such entry"
+    monkeypatch.setattr(rings, "ring", rings.Chain(rings.Alt(), rings.Empty(), rings.Ring()))
+    assert Secret("keyring:shop/ann").open() == CANARY
+    monkeypatch.setattr(secret, "_is_plain", lambda kind: False)  # the mutant: without the look, it is opened
+    monkeypatch.setattr(rings, "ring", rings.PlaintextKeyring())
+    assert Secret("keyring:shop/ann").open() == CANARY
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("raise RuntimeError('{canary}')", "the keyring does not open (RuntimeError); unlock it, or use file: or env:"),
+        ("raise SystemExit(0)", "the keyring does not open (SystemExit); unlock it, or use file: or env:"),
+        ("raise ImportError('{canary}')", "install andon[keyring] for this"),
+        (
+            "import os, time\nwhile not os.path.exists({end!r}): time.sleep(0.01)",
+            "no answer in 0.3 s; unlock it, or use file: or env:",
+        ),
+    ],
+)
+def test_a_keyring_that_does_not_even_import_is_said(tmp_path, monkeypatch, body, words):
+    end = tmp_path / "end"
+    (tmp_path / "keyring.py").write_text(body.format(canary=CANARY, end=str(end)))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "keyring", raising=False)
+    if "while" in body:
+        monkeypatch.setattr(secret, "LIMIT_S", 0.3)
+    before = set(threading.enumerate())
+    assert why("keyring:shop/ann") == f"keyring:shop/ann: {words}"
+    end.touch()
+    wait_until(lambda: set(threading.enumerate()) <= before, what="the import that hung has ended")
+    sys.modules.pop("keyring", None)
 
 
 # ---- what is never shown

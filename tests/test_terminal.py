@@ -1,5 +1,6 @@
 """The driver, through a real terminal: danger keys, input guard, output gate, stalls, signals, crashes."""
 
+import contextlib
 import json
 import os
 import signal
@@ -14,22 +15,13 @@ from typing import Any
 import pytest
 from rich.segment import Segment
 from rich.style import Style
-from textual import events
-from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
-from textual._keyboard_protocol import FUNCTIONAL_KEYS
-from textual._xterm_parser import XTermParser
-from textual.app import App
 from textual.binding import Binding
 from textual.color import Color
-from textual.content import Content
-from textual.drivers import _writer_thread
-from textual.drivers.linux_driver import LinuxDriver
-from textual.widgets import Static
 
 from tests.helpers import until, wait_until
 from tests.pty_harness import Program, gone_within
 from tests.terminal_app import ARMED, CANARY
-from tests.test_keys_in import ANSWERS
+from tests.test_input_attacks import EVERY_ANSWER
 from tui.driver import BURST_S
 from tui.leaving import Leaving, crash_text, crash_words, masked
 from tui.screen_out import PENDING_LIMIT, Gate, Writer, say
@@ -234,8 +226,41 @@ def test_a_paste_without_an_end_ends_and_keys_work(room: Room) -> None:
     assert room.heard() == ["z", "z"]
 
 
+MEGABYTE = b"2024-11-23 14:02:11 quit? yes, x c e b d l \x03 all of it\r\n" * 18_000
+
+
+def test_a_megabyte_in_a_frame_is_one_event_and_keys_work(room: Room) -> None:
+    room.type(b"\x1b[200~" + MEGABYTE + b"\x1b[201~")
+    room.settle()
+    assert len(room.notes("paste")) == 1
+    assert room.heard() == ["z", "z"]
+    room.type(F9)
+    room.wait_until(lambda: room.notes("stop"))
+
+
+def test_a_megabyte_without_a_frame_presses_nothing_and_keys_work(room: Room) -> None:
+    room.type(MEGABYTE)
+    room.wait_until(lambda: room.notes("paste"))
+    for _ in range(10):  # what is typed before all of it was read belongs to it
+        room.type("z")
+        with contextlib.suppress(AssertionError):
+            room.wait_until(room.heard, 2.0)
+            break
+    assert set(room.heard()) == {"z"}
+    room.type(F9)
+    room.wait_until(lambda: room.notes("stop"))
+
+
+def test_a_flood_of_mouse_reports_is_bounded_and_f9_acts_within_it(room: Room) -> None:
+    room.type(b"\x1b[<35;10;5M" * 20_000 + F9)
+    room.wait_until(lambda: room.notes("stop"))
+    room.wait_until(lambda: room.notes("pressed"))
+    room.settle()
+    assert room.heard() == ["stop", "z", "z"]
+
+
 def test_answers_of_terminals_press_nothing(room: Room) -> None:
-    for answer in ANSWERS.values():
+    for answer in EVERY_ANSWER.values():
         room.type(answer)
     room.settle()
     assert room.heard() == ["z", "z"]
@@ -629,111 +654,3 @@ def test_saying_something_to_a_terminal_that_stands_still_gives_up() -> None:
     assert not say(write, "x" * 1_000_000, 0.2)
     os.close(read)
     os.close(write)
-
-
-# Canaries: each private part of Textual that this driver leans on. One that fails says what to look at when the pinned
-# minor is raised.
-
-
-def test_canary_xterm_parser_waits_without_limit_only_between_sequences() -> None:
-    parser = XTermParser()
-    assert parser._awaiting.timeout is None
-    assert list(parser.feed("\x1b[1;")) == []
-    assert parser._awaiting.timeout is not None
-
-
-def test_canary_xterm_parser_gives_alt_keys_when_its_time_is_up() -> None:
-    parser = XTermParser()
-    list(parser.feed("\x1ba"))
-    parser._timeout_time = 0.0
-    assert [event.key for event in parser.tick() if isinstance(event, events.Key)] == ["alt+a"]
-
-
-def test_canary_xterm_parser_still_fails_on_a_released_key() -> None:
-    with pytest.raises(ValueError, match="invalid literal"):
-        list(XTermParser().feed("\x1b[20;1:3~"))
-
-
-def test_canary_xterm_parser_keeps_its_size_in_these_attributes() -> None:
-    parser = XTermParser()
-    list(parser.feed("\x1b[48;24;80;480;800t"))
-    assert (parser.terminal_size, parser.terminal_pixel_size) == ((80, 24), (800, 480))
-    assert parser.mouse_pixels
-    assert (parser.last_x, parser.last_y) == (0.0, 0.0)
-
-
-def test_canary_key_tables_name_the_danger_keys() -> None:
-    assert [FUNCTIONAL_KEYS[name] for name in ("1S", "14~", "19~", "20~")] == ["f4", "f4", "f8", "f9"]
-    assert [key.value for key in ANSI_SEQUENCES_KEYS["\x1bOS"]] == ["f4"]  # type: ignore[union-attr]
-    assert [key.value for key in ANSI_SEQUENCES_KEYS["\x1b[20~"]] == ["f9"]  # type: ignore[union-attr]
-
-
-def test_canary_linux_driver_has_the_parts_that_are_replaced_or_called() -> None:
-    own = vars(LinuxDriver)
-    for name in ("start_application_mode", "stop_application_mode", "disable_input", "close", "run_input_thread"):
-        assert name in own
-    for name in ("_patch_lflag", "_patch_iflag", "_get_terminal_size", "process_message", "write"):
-        assert name in own
-
-
-def test_canary_stock_writer_is_still_bounded_and_blocking() -> None:
-    assert _writer_thread.MAX_QUEUED_WRITES == 30
-
-
-async def test_canary_app_display_paints_every_frame_and_batches_hold_it_back() -> None:
-    painted: list[object] = []
-
-    class Small(App[None]):
-        def compose(self) -> Iterator[Static]:
-            yield Static("one", markup=False)
-
-        def _display(self, screen: Any, renderable: Any) -> None:
-            painted.append(renderable)
-            super()._display(screen, renderable)
-
-    app = Small()
-    async with app.run_test() as pilot:
-        await until(lambda: painted)
-        assert app._batch_count == 0
-        app._begin_batch()
-        assert app._batch_count == 1
-        painted.clear()
-        app.query_one(Static).update("two")
-        await pilot.pause()
-        assert not painted
-        app._batch_count -= 1
-        app.screen.check_idle()
-        await until(lambda: painted)
-
-
-async def test_canary_line_filters_see_every_strip() -> None:
-    class Small(GatedApp[None]):
-        def compose(self) -> Iterator[Static]:
-            yield Static(Content("a\x1bb\u202ec"))
-
-    app = Small()
-    async with app.run_test():
-        assert isinstance(app.get_line_filters()[-1], Gate)
-        text = "\n".join(strip.text for strip in app.screen._compositor.render_strips())
-    assert "a\ufffdb\ufffdc" in text
-
-
-async def test_canary_handle_exception_keeps_the_error_and_calls_fatal_error() -> None:
-    called: list[object] = []
-
-    class Small(App[None]):
-        def _fatal_error(self) -> None:
-            called.append(self._exception)
-            self._close_messages_no_wait()
-
-        def _print_error_renderables(self) -> None:
-            called.append(list(self._exit_renderables))
-
-    app = Small()
-    error = RuntimeError("x")
-    with pytest.raises(RuntimeError, match="x"):
-        async with app.run_test():
-            app._handle_exception(error)
-    assert called[0] is error
-    assert [] in called
-    assert app.return_code == 1

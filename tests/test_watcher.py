@@ -75,11 +75,11 @@ def shipped(shop: Shop) -> None:
     """v1 ran well for long; v2 has just been deployed."""
     shop.ships("v1", "v2")
     room = shop.room("cy")
-    shop.ledger.commit(*_good(room))
+    shop.ledger.commit(*good(room))
     room.tail()
 
 
-def _good(room: Room):
+def good(room: Room):
     from andon.events import Marked
 
     now = room.shop.clock.now()
@@ -426,19 +426,6 @@ async def test_how_an_undecided_watch_ended_is_recorded_with_its_numbers(shop: S
     judged = [row for row in rows if row["verdict"].get("metric") and row["deployment"] == "d2"]
     assert len(judged) == 2
     assert len(judged[-1]["verdict"]["numbers"]) > 10
-
-
-@virtual
-async def test_metrics_without_a_threshold_leave_it_undecided(shop: Shop) -> None:
-    plain = msgspec.structs.replace(CONVERSION, threshold=None)
-    shop.lines[LINE] = msgspec.structs.replace(shop.lines[LINE], metrics=(plain,))
-    shipped(shop)
-    room = shop.room()
-    engine(shop, room)
-    await minutes(16)
-    verdict = watch_of(room).verdict
-    assert verdict is not None
-    assert (verdict.word, verdict.sentence) == ("undecided", "no metric of this line has a threshold")
 
 
 @virtual

@@ -38,6 +38,7 @@ from tui.screens.floor import FloorScreen
 from tui.screens.frame import RoomScreen
 from tui.screens.line import LineScreen
 from tui.screens.reason import ReasonScreen
+from tui.screenshot import Screenshots
 from tui.sight import Sight
 from tui.terminal import Armed, Danger, GatedApp, Terminal
 
@@ -52,7 +53,7 @@ OLD_S = 1e6
 """An age that makes the engine read first."""
 
 
-class Room(GatedApp[None]):
+class Room(Screenshots[None], GatedApp[None]):
     """The full-screen program."""
 
     CSS_PATH = "room.tcss"
@@ -139,8 +140,10 @@ class Room(GatedApp[None]):
     def paint(self) -> None:
         """Look, and draw what differs."""
         front = self.front
-        if front is None or not self._running:
-            return
+        if front is not None and self._running:
+            self._guarded("the picture", lambda: self._paint(front))
+
+    def _paint(self, front: RoomScreen) -> None:
         moment = self._look(front)
         key = (signature(moment), front, self.screen, front.size, self.question, self.by_trouble, front.own)
         if key == self._last_key:
@@ -329,7 +332,7 @@ class Room(GatedApp[None]):
         self._last_key = None
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """The palette: the table of commands, nothing else."""
+        """The palette: the table of commands, and a picture."""
         where = self.front.where if self.front is not None else ""
         for command in COMMANDS:
             off = command.acts and self.sight.read_only
@@ -339,6 +342,8 @@ class Room(GatedApp[None]):
                     self.action_do(id_)
 
                 yield SystemCommand(f"{command.title} ({command.cap})", command.tooltip, act)
+        words = "a file of your own, without what looks secret"
+        yield SystemCommand("save a picture", words, lambda: self.set_timer(0.1, self.deliver_screenshot))
 
     # ---- leaving
 

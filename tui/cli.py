@@ -73,10 +73,12 @@ def _open_streams() -> None:
 
 def _whose_adapters() -> str:
     """Why the `adapters` that Python finds is not ours; empty: it is."""
-    import importlib.util
+    from importlib.machinery import ModuleSpec
     from pathlib import Path
 
-    found = importlib.util.find_spec("adapters")
+    # What importlib.util.find_spec does; it takes longer to load than to do.
+    specs = (finder.find_spec("adapters", None) for finder in sys.meta_path)
+    found: ModuleSpec | None = next((spec for spec in specs if spec is not None), None)
     beside = Path(__file__).resolve().parent.parent / "adapters"
     places = [Path(place).resolve() for place in (found.submodule_search_locations or [])] if found else []
     if beside in places:
@@ -114,6 +116,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _viewing(commands)
     _acting(commands)
+    from tui import past  # it needs this module
+
+    past.add(commands)
     return parser
 
 

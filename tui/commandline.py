@@ -1,26 +1,14 @@
-"""What the commands do, after the options are known."""
+"""What the commands do, after the options are known. What only one of them needs is imported when it is asked for."""
 
 import argparse
 import signal
-import time
 from collections.abc import Callable
 from typing import Any
 
-from andon import rollback
-from andon.acts import NotDone
-from andon.board import Line
-from andon.clock import age
-from andon.config import schema
-from andon.cord import state
-from andon.model import SETTLED
 from andon.ports import LedgerUnusable
 from andon.yamlfile import FileError
-from tui import acting
-from tui.cli import NO_ANSWER, complain
+from tui.cli import complain
 from tui.printing import NotPrinted, leave_stdout, out
-from tui.setup import Desk
-
-SIGNS = {"running": "●", "stopping": "■", "stopped": "■", "unknown": "?"}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,8 +19,6 @@ def run(args: argparse.Namespace) -> int:
         return complain(str(error), prefix="" if error.file else "andon: ")
     except LedgerUnusable as error:
         return complain(str(error))
-    except NotDone as error:
-        return complain(str(error), acting.REFUSED)
     except NotPrinted as error:
         return complain(str(error))
     except BrokenPipeError:
@@ -45,94 +31,15 @@ def run(args: argparse.Namespace) -> int:
 # ---- looking
 
 
-def _status(args: argparse.Namespace) -> int:
-    desk = Desk(args)
-    desk.check_line(args.line)
-    keeper = desk.keeper(read_only=True)
-    try:
-        pulses = keeper.submit(lambda ledger: ledger.pulses()).result()
-        lease = keeper.submit(lambda ledger: ledger.lease()).result()
-        now = desk.clock.now()
-        names = [args.line] if args.line else list(desk.config.lines)
-        states = {name: state(keeper.board.line(name), desk.config.lines[name], pulses, now) for name in names}
-        rows = [_line_view(keeper.board.line(name), states[name], now) for name in names]
-        watched = {"holder": lease.holder, "epoch": lease.epoch} if lease else None
-        text = "\n".join(_status_text(row) for row in rows)
-        if lease is None:
-            text += "\n✗ nobody watches: start `andon watch` or a room"
-        out({"lines": rows, "engine": watched}, args, text)
-    finally:
-        keeper.close()
-    if any(found in ("stopping", "stopped") for found in states.values()):
-        return 1
-    return 0 if lease and all(found == "running" for found in states.values()) else NO_ANSWER
+def _look(args: argparse.Namespace) -> int:
+    from tui import looking
 
-
-def _line_view(line: Line, found: str, now: float) -> dict[str, Any]:
-    """What the line and hold screens show, for machines."""
-    target = rollback.target(line, now)
-    current = line.current
-    watch = line.watches.get(current.id) if current else None
-    return {
-        "line": line.name,
-        "state": found,
-        "current": current,
-        "verdict": watch.verdict if watch else None,
-        "verdicts": list(watch.verdicts.values()) if watch else [],
-        "watched_until": watch.until if watch and not watch.ended else None,
-        "holds": line.open_holds,
-        "rollback_target": None if isinstance(target, rollback.Nothing) else target.to,
-        "rollback_words": target.why if isinstance(target, rollback.Nothing) else target.words,
-        "halted": line.halted,
-        "sources": line.sources,
-        "acts": list(line.acts.values())[-20:],
-        "helped": line.helped,
-        "deployments": line.deployments[-20:],
-    }
-
-
-def _status_text(row: dict[str, Any]) -> str:
-    now = time.time()
-    current, verdict = row["current"], row["verdict"]
-    words = f"{SIGNS[row['state']]} {row['line']:<14} {row['state']:<9}"
-    if current is not None:
-        words += f" {rollback.short(current.version):<8} {age(now - current.at):>5}"
-        words += f"  {verdict.word}: {verdict.sentence}" if verdict else "  not judged yet"
-    for hold in row["holds"]:
-        words += f"\n    hold {hold.id} by {hold.owner}, {age(now - hold.since)}: {hold.why}"
-    for name, source in row["sources"].items():
-        if source.state != "ok":
-            words += f"\n    {name} {source.state} for {age(now - source.since)}: {source.words}"
-    for act in row["acts"]:
-        if act.state not in SETTLED:
-            words += f"\n    {act.kind} {act.target} {act.state}: {act.words}"
-    return words
-
-
-def _gate(args: argparse.Namespace) -> int:
-    desk = Desk(args)
-    desk.check_line(args.line)
-    keeper = desk.keeper(read_only=True)
-    deadline = desk.clock.now() + args.wait
-    try:
-        while True:
-            pulses = keeper.submit(lambda ledger: ledger.pulses()).result()
-            lease = keeper.submit(lambda ledger: ledger.lease()).result()
-            now = desk.clock.now()
-            found = state(keeper.board.line(args.line), desk.config.lines[args.line], pulses, now)
-            if (found == "running" and lease) or now >= deadline:
-                break
-            time.sleep(0.25)
-    finally:
-        keeper.close()
-    holds = keeper.board.line(args.line).open_holds
-    out({"state": found, "watched": lease is not None, "holds": holds}, args, found)
-    if found == "running":
-        return 0 if lease else complain("nobody watches this line: no engine holds the lease")
-    return 1 if found in ("stopping", "stopped") else NO_ANSWER
+    return looking.status(args) if args.command == "status" else looking.gate(args)
 
 
 def _audit(args: argparse.Namespace) -> int:
+    from tui.setup import Desk
+
     keeper = Desk(args).keeper(read_only=True)
     try:
         audit = keeper.submit(lambda ledger: ledger.verify()).result()
@@ -161,6 +68,8 @@ def _refold(ledger: Any) -> Any:
 def _schema(_: argparse.Namespace) -> int:
     import json
 
+    from andon.config import schema
+
     out(None, argparse.Namespace(), json.dumps(schema(), indent=2))
     return 0
 
@@ -175,6 +84,7 @@ def _keys(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     from tui.checking import check
+    from tui.setup import Desk
 
     return check(Desk(args), args)
 
@@ -184,6 +94,7 @@ def _check(args: argparse.Namespace) -> int:
 
 def _room(args: argparse.Namespace) -> int:
     from tui.opening import open_room
+    from tui.setup import Desk
 
     desk = Desk(args)
     desk.check_theme()
@@ -197,24 +108,50 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _watch(args: argparse.Namespace) -> int:
+    from tui.setup import Desk
     from tui.watching import watch
 
     return watch(Desk(args))
+
+
+# ---- acting
+
+
+def _act(args: argparse.Namespace) -> int:
+    from andon.acts import NotDone
+    from tui import acting
+    from tui.leaving import end_in_order
+
+    end_in_order()  # what was begun is answered or recorded, and no script is left behind
+    commands = {
+        "pull": acting.pull,
+        "resume": acting.resume,
+        "rollback": acting.rollback,
+        "push": acting.push,
+        "mark": acting.mark,
+    }
+    try:
+        return commands[args.command](args)
+    except NotDone as error:
+        return complain(str(error), acting.REFUSED)
+
+
+def _past(args: argparse.Namespace) -> int:
+    from tui import past
+
+    return past.run(args)
 
 
 _COMMANDS: dict[str | None, Callable[[argparse.Namespace], int]] = {
     None: _room,
     "demo": _demo,
     "watch": _watch,
-    "status": _status,
-    "gate": _gate,
+    "status": _look,
+    "gate": _look,
     "check": _check,
     "audit": _audit,
     "schema": _schema,
     "keys": _keys,
-    "pull": acting.pull,
-    "resume": acting.resume,
-    "rollback": acting.rollback,
-    "push": acting.push,
-    "mark": acting.mark,
+    **dict.fromkeys(("backtest", "judge"), _past),
+    **dict.fromkeys(("pull", "resume", "rollback", "push", "mark"), _act),
 }

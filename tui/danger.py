@@ -36,7 +36,7 @@ class Armed(msgspec.Struct, frozen=True):
     data_at: Time
     """When what the screen shows was read."""
     painted_at: Time
-    """When the frame with this target was painted first."""
+    """When the first frame with this target had left for the terminal."""
     words: str
     """The sentence of the danger row."""
 

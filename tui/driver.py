@@ -32,13 +32,21 @@ from tui.screen_out import Writer
 
 BURST_S = 0.05
 """A key within so many seconds after another is part of a burst no hand types: F4 and F8 are refused in it."""
-TAKE_LIMIT_S = 0.2
+LATE_S = 0.5
+"""Seconds that the input thread may be kept from reading: what came meanwhile counts as come in time."""
+WAITING_LIMIT = 200
+"""Messages that may wait for the event loop. What comes then no hand has asked for; only danger keys are still taken."""
+TAKE_LIMIT_S = 1.0
 """Seconds that keys pressed before a signal to leave get to be read."""
+ARRIVE_MS = 30
+"""What was typed just before the signal may still be on its way through the kernel."""
 
-_START = "\x1b[?1049h\x1b[?25l\x1b[?1004h\x1b[?2004h\x1b[?7l"
+# Neither reports of the focus nor sizes by report are asked for: a stray one would take a text field its keys, or draw
+# the room in a size that the terminal has not.
+_START = "\x1b[?1049h\x1b[?25l\x1b[?2004h\x1b[?7l"
 _MOUSE = "\x1b[?1000h\x1b[?1003h\x1b[?1015h\x1b[?1006h"
 _KITTY = "\x1b[>25u"  # disambiguate, report all keys, with their text
-_ASK = "\x1b[?2026$p\x1b[?2048$p"  # synchronised output, in-band resize: does the terminal know them
+_ASK = "\x1b[?2026$p"  # synchronised output: does the terminal know it
 _RESTORE = (
     "\x1b[?2026l\x1b[?2004l\x1b[?7h\x1b[?2048l\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?1016l\x1b[?1004l"
     "\x1b[<u\x1b[0m\x1b[?1049l\x1b[?25h"
@@ -65,6 +73,9 @@ class Terminal(LinuxDriver):
         self._framer = Framer(constants.ESCAPE_DELAY)
         self._translator = Translator()
         self._foreign_at = 0.0
+        self._was_foreign = False
+        self._overrun = 0
+        self._posted = self._arrived = 0
         self.on_drained: Callable[[bool], None] = lambda _lost: None
         """Called in the event loop when nothing waits for the terminal any more; the flag: something was lost."""
         self._leaving: Leaving | None = None
@@ -86,8 +97,8 @@ class Terminal(LinuxDriver):
 
     @property
     def dropped(self) -> int:
-        """Pieces of input that were dropped: answers nobody asked for, unknown or broken sequences."""
-        return self._framer.dropped + self._translator.dropped + self._translator.errors
+        """Pieces of input that were dropped: answers nobody asked for, broken sequences, more than can be dealt with."""
+        return self._framer.dropped + self._translator.dropped + self._translator.errors + self._overrun
 
     # Output
 
@@ -130,7 +141,7 @@ class Terminal(LinuxDriver):
             size = Size(*self._get_terminal_size())
             self.send_message(events.Resize(size, size))
 
-        signal.signal(signal.SIGWINCH, lambda *_: None if self._in_band_window_resize else announce_size())
+        signal.signal(signal.SIGWINCH, announce_size)
         self._loop = loop
         self._writer = Writer(self._out, self._drained, self._terminal_gone)
         self._writer.start()
@@ -216,7 +227,7 @@ class Terminal(LinuxDriver):
         deadline = time.monotonic() + TAKE_LIMIT_S
         while (thread := self._key_thread) is not None and thread.is_alive() and time.monotonic() < deadline:
             # In this order: what was read is being taken from before it stopped being readable.
-            if not poll.poll(0) and not self._taking:
+            if not poll.poll(ARRIVE_MS) and not self._taking:
                 return
             time.sleep(0.005)
 
@@ -227,8 +238,10 @@ class Terminal(LinuxDriver):
         poll.register(self._wake_read, select.POLLIN)
         while not self.exit_event.is_set():
             self._taking = False
-            wait = self._framer.wait(time.monotonic())
-            ready = dict(poll.poll(None if wait is None else max(0.0, wait) * 1000 + 1))
+            began = time.monotonic()
+            wait = self._framer.wait(began)
+            at_once = poll.poll(0)
+            ready = dict(at_once or poll.poll(None if wait is None else max(0.0, wait) * 1000 + 1))
             if self._wake_read in ready:
                 os.read(self._wake_read, 64)
                 continue
@@ -244,28 +257,40 @@ class Terminal(LinuxDriver):
                 if not data:
                     self._terminal_gone()
                     return
+            now = time.monotonic()
+            if data and wait is not None and 0.0 <= now - (began + wait) < LATE_S:
+                now = began + wait - 0.001  # nobody looked in time: it may have come in time
             try:
-                self._take(data)
+                self._take(data, now, bool(at_once))
             except Exception as error:  # noqa: BLE001 — whatever came in, the danger keys must go on working
                 log.error("input was dropped\n%s", crash_text(error))
 
-    def _take(self, data: bytes) -> None:
-        """Deliver what is complete with `data`: one read, or none when only time has passed."""
-        now = time.monotonic()
+    def _take(self, data: bytes, now: float, at_once: bool) -> None:
+        """Deliver what is complete with `data`: one read, or none when only time has passed.
+
+        `at_once` says that it was there when the read before was dealt with: it may have come together with that.
+        """
         dropped = self._framer.dropped
         pieces = self._framer.feed(data, now) if data else self._framer.tick(now)
         foreign = [piece for piece in pieces if not from_hand(piece)]
-        burst = self._framer.dropped > dropped or now - self._foreign_at < BURST_S
-        others = self._framer.dropped > dropped
+        follows = at_once and self._was_foreign
+        others = self._framer.dropped > dropped or bool(self._framer.loose)
+        burst = others or follows or time.monotonic() - self._foreign_at < BURST_S
         for piece in pieces:
+            if from_hand(piece) and (burst or foreign):
+                continue  # a click is as good as a danger key
             alone = not burst and all(other == piece for other in foreign)
             caught = self._deliver(piece, alone)
             others = others or not (caught or from_hand(piece))
+        self._was_foreign = others or follows
         if others:
-            self._foreign_at = now
+            self._foreign_at = time.monotonic()
 
     def _deliver(self, piece: Piece, alone: bool) -> bool:
         """Act on `piece` or post what it means; whether it was a danger key."""
+        if self._behind() and (from_hand(piece) or (piece.kind == "key" and piece.text >= " ")):
+            self._overrun += 1  # not even looked up: neither can be a danger key
+            return False
         danger: Danger | None = getattr(self._app, "danger", None)
         caught = False
         for event in self._translator.events(piece):
@@ -277,5 +302,17 @@ class Terminal(LinuxDriver):
         return caught
 
     def _post(self, message: Message) -> None:
+        if self._behind() and not isinstance(message, Danger.Pressed):
+            self._overrun += 1
+            return
+        self._posted += 1
         with contextlib.suppress(RuntimeError):  # the event loop is gone
             self.process_message(message)
+            self._loop.call_soon_threadsafe(self._arrive, self._posted)
+
+    def _behind(self) -> bool:
+        return self._posted - self._arrived + self._app.message_queue_size > WAITING_LIMIT
+
+    def _arrive(self, posted: int) -> None:
+        """In the event loop: so many messages have come as far as its queue."""
+        self._arrived = posted

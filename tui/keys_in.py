@@ -27,6 +27,8 @@ PASTE_LIMIT = 20_000
 """Characters kept of one paste."""
 SEQUENCE_LIMIT = 64
 """Characters of the longest sequence that can mean something."""
+TYPED_LIMIT = 16
+"""So many characters that are not all the same come in one read from no hand: a paste that the terminal did not frame."""
 
 SEQUENCE_QUIET_S = 0.5
 """Seconds of silence after which an unfinished sequence is dropped, so that keys work again."""
@@ -34,6 +36,8 @@ PASTE_QUIET_S = 1.0
 """Seconds of silence after which a paste without an end is taken as ended."""
 PASTE_LONGEST_S = 30.0
 """Seconds after which it is taken as ended in any case."""
+UNFRAMED_QUIET_S = 0.3
+"""Characters within so many seconds after such a read belong to it."""
 
 _STRINGS = {"]": "OSC", "P": "DCS", "_": "APC", "^": "PM", "X": "SOS"}
 _C1 = {"\x8f": "O", "\x90": "P", "\x98": "X", "\x9b": "[", "\x9d": "]", "\x9e": "^", "\x9f": "_"}
@@ -58,6 +62,8 @@ class Framer:
         self.escape_delay_s = escape_delay_s
         self.dropped = 0
         """How many pieces were unfinished, too long or answers nobody here asked for."""
+        self.loose = ""
+        """Text that no hand has typed and that may go on."""
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self._pieces: list[Piece] = []
         self._state: Callable[[str], None] = self._ground
@@ -66,6 +72,7 @@ class Framer:
         self._tail = ""
         self._last_at = 0.0
         self._paste_at = 0.0
+        self._loose_at = 0.0
 
     def feed(self, data: bytes, now: float) -> list[Piece]:
         """The pieces that are complete with `data`; what is not waits for more."""
@@ -78,23 +85,40 @@ class Framer:
             self._paste_at = 0.0
         elif not self._paste_at:
             self._paste_at = now
-        return pieces + self._take()
+        return pieces + self._without_loose(self._take(), now)
 
     def tick(self, now: float) -> list[Piece]:
         """The pieces that are complete because nothing followed for long enough."""
-        wait = self.wait(now)
-        if wait is not None and wait <= 0.0:
+        ends = self._ends_at()
+        if ends is not None and ends <= now:
             self._give_up()
-        return self._take()
+        pieces = self._take()
+        if self.loose and self._loose_at + UNFRAMED_QUIET_S <= now:
+            pieces, self.loose = [Piece("paste", self.loose), *pieces], ""
+        return pieces
 
     def wait(self, now: float) -> float | None:
         """Seconds until `tick` has something to do; None: nothing is unfinished."""
-        if self._state == self._ground:
+        ends = [at for at in (self._ends_at(), self._loose_at + UNFRAMED_QUIET_S if self.loose else None) if at]
+        return min(ends) - now if ends else None
+
+    def _ends_at(self) -> float | None:
+        """When what is unfinished is given up."""
+        if self._state == self._ground and not self._decoder.getstate()[0]:
             return None
         if self._state == self._in_paste:
             began = self._paste_at or self._last_at
-            return min(self._last_at + PASTE_QUIET_S, began + PASTE_LONGEST_S) - now
-        return self._last_at + (self.escape_delay_s if self._buffer == ESC else SEQUENCE_QUIET_S) - now
+            return min(self._last_at + PASTE_QUIET_S, began + PASTE_LONGEST_S)
+        return self._last_at + (self.escape_delay_s if self._buffer == ESC else SEQUENCE_QUIET_S)
+
+    def _without_loose(self, pieces: list[Piece], now: float) -> list[Piece]:
+        """`pieces`, without what no hand can have typed: that is kept, and is one paste when nothing more follows."""
+        typed = [piece.text for piece in pieces if piece.kind == "key"]
+        if not typed or not (self.loose or _by_no_hand(typed)):
+            return pieces
+        self.loose = (self.loose + "".join(typed))[:PASTE_LIMIT]
+        self._loose_at = now
+        return [piece for piece in pieces if piece.kind != "key"]
 
     def _take(self) -> list[Piece]:
         pieces, self._pieces = self._pieces, []
@@ -115,6 +139,10 @@ class Framer:
         self._state, self._buffer = state, buffer
 
     def _give_up(self) -> None:
+        for char in self._decoder.decode(b"", final=True):  # the start of a character that never came
+            self._state(char)
+        if self._state == self._ground:
+            return
         if self._state == self._in_paste:
             self._end_paste()
         elif self._buffer == ESC:
@@ -215,6 +243,10 @@ class Framer:
         self._emit("paste", text[:PASTE_LIMIT])
 
 
+def _by_no_hand(typed: list[str]) -> bool:
+    return len(typed) > TYPED_LIMIT and len(set(typed)) > 1  # a key that is held down is one hand's
+
+
 def clean_paste(text: str) -> str:
     """A paste as lines that no terminal reacts to; line ends of any kind become one."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
@@ -222,15 +254,14 @@ def clean_paste(text: str) -> str:
 
 
 _KEY = re.compile(
-    r"\x1b\[(?P<code>\d*)(?::[\d:]*)?(?:;(?P<mods>\d*)(?::(?P<event>\d*))?)?(?:;(?P<text>[\d:]*))?(?P<end>[u~A-FHPQRS])"
+    r"\x1b\[(?P<code>\d*)(?::[\d:]*)?(?:;(?P<mods>\d*)(?::(?P<event>\d*))?)?(?:;(?P<text>[\d:]*))?(?P<end>[u~A-FHPQS])"
 )
 _REPORTS = (
     re.compile(r"\x1b\[<\d{1,4};-?\d{1,5};-?\d{1,5}[mM]"),  # mouse
-    re.compile(r"\x1b\[[IO]"),  # focus
-    re.compile(r"\x1b\[\?20(?:26|48);\d\$y"),  # synchronised output, in-band resize: may they be used
-    re.compile(r"\x1b\[\d{1,4};\d{1,4}R"),  # where the cursor is
-    re.compile(r"\x1b\[48(?:;0*[1-9]\d{0,3}(?::\d*)?){4}t"),  # resize
+    re.compile(r"\x1b\[\?2026;\d\$y"),  # synchronised output: may it be used
 )
+_ANSWER_ENDS = "cnRtxy"
+"""What answers end in. Some keys of old terminals do, too; those are not worth the doubt."""
 _HAND = re.compile(r"\x1b\[(?:<[-\d;]+[mM]|[IO]|48;[\d;:]+t)")
 _RELEASED = "3"
 
@@ -278,7 +309,7 @@ class Translator:
         match = _KEY.fullmatch(text)
         if match is not None and (plain := _plain_key(match)) is not None:
             return self._fed(plain) if plain else ()
-        known = ANSI_SEQUENCES_KEYS.get(text)
+        known = None if text[-1] in _ANSWER_ENDS and text[1] == "[" else ANSI_SEQUENCES_KEYS.get(text)
         if isinstance(known, tuple):
             return [events.Key(key.value, None) for key in known]
         return self._fed(known) if isinstance(known, str) else ()
@@ -294,12 +325,9 @@ class Translator:
         return found
 
     def _renew(self) -> None:
-        """A parser in its first state, that keeps what the terminal has said of its size."""
-        old, new = self._parser, XTermParser()
-        new.last_x, new.last_y = old.last_x, old.last_y
-        new.mouse_pixels = old.mouse_pixels
-        new.terminal_size, new.terminal_pixel_size = old.terminal_size, old.terminal_pixel_size
-        self._parser = new
+        """A parser in its first state."""
+        old, self._parser = self._parser, XTermParser()
+        self._parser.last_x, self._parser.last_y = old.last_x, old.last_y
 
 
 def _plain_key(match: re.Match[str]) -> str | None:

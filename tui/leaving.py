@@ -18,17 +18,20 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
+from andon.hiding import hide
 from andon.text import clean, gate
 
 DRAIN_LIMIT_S = 20.0
 """Seconds that acts get to end or to be recorded, before the process goes all the same."""
 RESTORE_LIMIT_S = 0.5
 """Seconds that the terminal gets to take the restoring sequence."""
+ENDING_LIMIT_S = 2.0
+"""Seconds that what must not stay behind gets, after the drain."""
 
 HANG_UP = signal.SIGHUP
 _WATCHED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
@@ -41,9 +44,38 @@ _REASONS = {
 
 log = logging.getLogger("andon.room")
 
+_endings: list[Callable[[], object]] = []
+
+
+@contextlib.contextmanager
+def at_the_end(work: Callable[[], object]) -> Iterator[None]:
+    """Do `work` when the block ends, however it ends: a signal that ends the process counts, SIGKILL does not.
+
+    It may then be done in another thread, and twice.
+    """
+    _endings.append(work)
+    try:
+        yield
+    finally:
+        try:
+            work()
+        finally:
+            _endings.remove(work)
+
+
+def end_in_order() -> None:
+    """Until a `Leaving` takes the signals over, let each end the main thread by SystemExit: `finally` does the rest."""
+    for number in _WATCHED:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, and a shell's background, have said what they want
+            signal.signal(number, _exit_now)
+
+
+def _exit_now(number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
+
 
 class Leaving(threading.Thread):
-    """Waits for a reason to leave at once, and leaves: drain, restore, `os._exit(128 + signal)`."""
+    """Waits for a reason to leave at once, and leaves: drain, restore, clean up, `os._exit(128 + signal)`."""
 
     def __init__(
         self,
@@ -95,8 +127,15 @@ class Leaving(threading.Thread):
             log.error("leaving: not everything ended within %.0f s", self._limit_s)
         try:
             self._restore()
+            self._end()
         finally:
             self._leave(128 + number)
+
+    def _end(self) -> None:
+        """Do what `at_the_end` was told, the newest first, for as long as it may take."""
+        ending = threading.Thread(target=_do_endings, name="ending", daemon=True)
+        ending.start()
+        ending.join(ENDING_LIMIT_S)
 
     def _drain_once(self, reason: str) -> None:
         try:
@@ -115,6 +154,14 @@ class Leaving(threading.Thread):
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self.now(number)
+
+
+def _do_endings() -> None:
+    for work in reversed(_endings.copy()):
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 — one that fails must not keep the others
+            log.error("leaving: not cleaned up\n%s", crash_text(error))
 
 
 def harden_process() -> None:
@@ -142,9 +189,28 @@ def crash_text(error: BaseException) -> str:
     while link is not None and len(parts) < 8:
         frames = traceback.extract_tb(link.__traceback__)
         parts.append("\n".join(f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in frames[-30:]))
-        parts.append(f"{type(link).__name__}: {masked(str(link))}")
+        parts.append(f"{type(link).__name__}: {masked(_words(link))}")
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return "\n".join(parts)
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as failed:  # noqa: BLE001 — an error that cannot say what it is must not hide where it was
+        return f"its words cannot be had: {type(failed).__name__}"
+
+
+class Harmless(logging.Formatter):
+    """Log lines that a terminal can show: one record cannot pass for two, and an error is told without values."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record without secrets, gated; what follows its first line is set in."""
+        return gate(hide(super().format(record))).replace("\n", "\n  ")
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 — the name of the standard library
+        """Where it was raised and what it says; no values of variables."""
+        return crash_text(ei[1]) if ei[1] is not None else ""
 
 
 _NAMED_SECRET = re.compile(
@@ -156,7 +222,7 @@ _LONG_WORD = re.compile(r"[A-Za-z0-9+/_=.~%-]{12,}")
 
 def masked(text: str) -> str:
     """`text` as one clean line in which what looks like a secret is `***`."""
-    text = _LOGIN.sub("://***@", clean(text))
+    text = _LOGIN.sub("://***@", clean(hide(text)))
     text = _NAMED_SECRET.sub(r"\1\2***", text)
     return _LONG_WORD.sub(lambda word: "***" if _mixed(word[0]) else word[0], text)
 
@@ -186,8 +252,16 @@ def guard_crashes(log_path: Path | None = None) -> None:
             name = args.thread.name if args.thread else "a thread"
             log.critical("not caught in %s\n%s", name, crash_text(args.exc_value))
 
+    def nowhere(args: "sys.UnraisableHookArgs") -> None:
+        if args.exc_value is not None:
+            log.error("not caught where nothing can be raised\n%s", crash_text(args.exc_value))
+
     sys.excepthook = main_thread
     threading.excepthook = other_thread
+    sys.unraisablehook = nowhere
+    logging.captureWarnings(True)
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(Harmless())  # what is logged where no log was opened goes to stderr
 
 
 def usable() -> str | None:

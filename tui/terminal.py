@@ -142,7 +142,7 @@ class GatedApp(App[ReturnType]):
         """Leave after an error nobody caught: one line for the person, the rest to the log, no values anywhere."""
         error = self._exception or sys.exc_info()[1]
         if error is not None:
-            log.critical("the room broke\n%s", crash_text(error))
+            log.critical("the room broke\n%s", crash_text(_root(error)))
             self._exit_renderables.append(crash_words(_root(error), self.log_path))
         self._close_messages_no_wait()
 

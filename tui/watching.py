@@ -15,6 +15,8 @@ from andon.text import gate
 from tui.cli import complain
 from tui.setup import Desk
 
+LOOK_UP_S = 0.5
+"""How often this process looks up from doing nothing."""
 LAST_LINES_S = 1.0
 """How long the reader of stdout is given for the last lines."""
 
@@ -42,12 +44,21 @@ def watch(desk: Desk) -> int:
     print(f"andon: watching {names}; ledger {gate(desk.ledger_shown)}", file=sys.stderr, flush=True)
     printer = threading.Thread(target=_print, args=(lines, ended), name="stdout", daemon=True)
     printer.start()
-    why = ended.get()
+    why = _first(ended)
     engine.stop()
     keeper.close()
     lines.put(None)
     printer.join(LAST_LINES_S)
     return 128 + why
+
+
+def _first(ended: "queue.SimpleQueue[int]") -> int:
+    """The first reason to end. A signal that comes just before this thread falls asleep does not wake it: it looks up."""
+    while True:
+        try:
+            return ended.get(timeout=LOOK_UP_S)
+        except queue.Empty:
+            continue
 
 
 def _print(lines: "queue.SimpleQueue[bytes | None]", ended: "queue.SimpleQueue[int]") -> None:

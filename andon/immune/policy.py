@@ -57,10 +57,18 @@ def decide(
         return Decision(False, False, "told")
     if metric.on_regression == "stop":
         return Decision(True, False, "stopped; a person decides")
+    if metric.threshold is None and (seen := watched(board.line(config.name))) < config.shadow:
+        words = f"shadow, {seen} of {config.shadow} deployments watched: would have stopped and rolled back"
+        return Decision(False, False, words)
     reason = _stale(metric, verdict, now) or why_not(board, config, deployment, can, skew_s, now, together)
     if reason:
         return Decision(True, False, f"stopped, not rolled back: {reason}")
     return Decision(True, True, "stopped and rolled back")
+
+
+def watched(line: Line) -> int:
+    """How many deployments of a line were watched to the end; until there are enough the judge says what it would do."""
+    return sum(watch.ended for watch in line.watches.values())
 
 
 def why_not(
@@ -100,7 +108,7 @@ def why_not(
 
 def _stale(metric: Metric, verdict: Verdict, now: Time) -> str:
     """Why the numbers of a verdict are too old to act on, as after an outage; empty: they are not."""
-    for_s = metric.threshold.for_s if metric.threshold else 0.0
+    for_s = metric.threshold.for_s if metric.threshold else 2 * metric.every
     old_s = now - (verdict.numbers[-1].at + metric.every) if verdict.numbers else 0.0
     return f"the newest number is {long_age(old_s)} old" if old_s > metric.lag + for_s else ""
 

@@ -1,6 +1,7 @@
 """Did it help? After a rollback the metric that regressed is measured again."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from andon.clock import Time, long_age
@@ -9,6 +10,9 @@ from andon.model import Metric, Sample
 
 LIMIT_S = 900.0
 """Back within bounds for `for:` by then is recovered; else it is not."""
+NEARER = 0.5
+LEAST_BUCKETS, LEAST_S = 3, 180.0
+"""Without a threshold it must be back for so many buckets, and so long."""
 
 Word = Literal["recovered", "not recovered", "too early"]
 
@@ -39,3 +43,37 @@ def measure(metric: Metric, rows: Sequence[Sample], undone_at: Time, now: Time) 
         "not recovered",
         f"{metric.name} {number(values[-1], metric)} after {long_age(LIMIT_S)}: suspect something else",
     )
+
+
+def measure_expected(
+    metric: Metric,
+    rows: Sequence[Sample],
+    undone_at: Time,
+    now: Time,
+    expected: Callable[[Time], float],
+    effect: float,
+) -> tuple[Word, str]:
+    """The same for a metric without a threshold: whether it is nearer to what was expected than to what was found.
+
+    `expected(at)` is what a bucket would have shown, `effect` the signed part that it was off by: -0.23.
+    """
+    need, limit = max(LEAST_BUCKETS, math.ceil(LEAST_S / metric.every)), undone_at + LIMIT_S
+    after = [
+        (row.at, value, expected(row.at))
+        for row in rows
+        if undone_at <= row.at and row.at + metric.every <= limit and (value := row.shown(metric.kind)) is not None
+    ]
+    for end in range(need, len(after) + 1):
+        last = after[end - need : end]
+        was, seen = sum(item[2] for item in last) / need, sum(item[1] for item in last) / need
+        if was and (seen / was - 1) / effect < NEARER:
+            back = long_age(max(0.0, last[0][0] - undone_at))
+            words = f"{number(seen, metric)}, expected {number(was, metric)}, back {back} after the rollback"
+            return "recovered", f"{metric.name} {words}"
+    if now <= limit + metric.lag:
+        return "too early", f"{metric.name}: {min(len(after), need)} of {need} buckets measured since the rollback"
+    if len(after) < need:
+        return "too early", f"{metric.name}: too little was measured in the {long_age(LIMIT_S)} after the rollback"
+    seen, was = after[-1][1], after[-1][2]
+    words = f"{number(seen, metric)}, expected {number(was, metric)}, after {long_age(LIMIT_S)}: suspect something else"
+    return "not recovered", f"{metric.name} {words}"

@@ -14,7 +14,7 @@ from andon.clock import Clock, Time, long_age
 from andon.config import Config, LineConfig
 from andon.cord import Cord
 from andon.events import Helped, Judged, WatchOpened
-from andon.immune import policy, recovery, threshold
+from andon.immune import policy, recovery, statistical, threshold
 from andon.immune.policy import IMMUNE
 from andon.keeper import Keeper
 from andon.model import Act, Deployment, Metric, Sample, Verdict
@@ -45,6 +45,7 @@ class Watcher:
         self.cord = cord
         self.shipper = shipper
         self.skew_s = skew_s
+        self.statistical = statistical.Statistical(config, stations, keeper, clock)
         self.gone: dict[tuple[str, str], str] = {}
         """Why a metric's source gives nothing, by line and metric."""
         self._news = {name: asyncio.Event() for name in config.lines}
@@ -103,10 +104,10 @@ class Watcher:
         if deployment is None or deployment.state == "failed":
             await self._end(config, watch, "undecided", "the deployment failed before it could be judged")
             return
-        judged = [metric for metric in config.metrics if metric.threshold is not None]
+        judged = config.metrics
         if not judged:
             if now >= watch.until:
-                await self._end(config, watch, "undecided", "no metric of this line has a threshold")
+                await self._end(config, watch, "undecided", "this line has no metric")
             return
         newer = _newer(line, deployment)
         until = min(watch.until, newer.at) if newer else watch.until
@@ -135,10 +136,12 @@ class Watcher:
     async def _verdict(
         self, config: LineConfig, metric: Metric, watch: Watch, until: float, now: float
     ) -> tuple[Verdict, bool]:
+        gone = self.gone.get((config.name, metric.name), "")
+        if metric.threshold is None:
+            return await self.statistical.verdict(config, metric, watch, now, gone)
         start, end = threshold.window(metric, watch.began, until)
         series = f"{config.name}/{metric.name}"
         rows = await self._kept(series, start, end)
-        gone = self.gone.get((config.name, metric.name), "")
         return threshold.judge(metric, rows, watch.version, watch.began, until, now, gone)
 
     async def _kept(self, series: str, start: Time, end: Time) -> tuple[Sample, ...]:
@@ -229,6 +232,7 @@ class Watcher:
             line=config.name, at=now, deployment=watch.deployment, verdict=verdict, final=True, did=watch.did
         )
         await self.keeper.commit(event)
+        self.statistical.forget(config.name, watch.deployment)
 
     # ---- did it help?
 
@@ -250,7 +254,7 @@ class Watcher:
         undone_at, now = act.settled_at or act.at, self.clock.now()
         series = f"{config.name}/{metric.name}"
         rows = await self._kept(series, undone_at, now)
-        word, sentence = recovery.measure(metric, rows, undone_at, now)
+        word, sentence = await self._recovered(config, act, metric, rows, undone_at, now)
         if word == known:
             return
         stop = self.keeper.board.line(config.name).stop
@@ -260,6 +264,24 @@ class Watcher:
             key = f"{act.id}/{word}"
             await self.cord.tell(config.name, "rollback", f"{config.name} {word}", sentence, IMMUNE, key)
 
+    async def _recovered(
+        self,
+        config: LineConfig,
+        act: Act,
+        metric: Metric,
+        rows: tuple[Sample, ...],
+        undone_at: Time,
+        now: Time,
+    ) -> tuple[recovery.Word, str]:
+        if metric.threshold is not None:
+            return recovery.measure(metric, rows, undone_at, now)
+        watch = self.keeper.board.line(config.name).watches.get(act.expected)
+        pursuit = await self.statistical.expected(config, metric, watch) if watch else None
+        if watch is None or pursuit is None:
+            return "too early", f"{metric.name}: what was expected of it is not known"
+        effect = await self.statistical.effect(config, metric, watch, pursuit)
+        return recovery.measure_expected(metric, rows, undone_at, now, pursuit.expected, effect)
+
     def _suspect(self, config: LineConfig, line: Line, act: Act) -> Metric | None:
         """The metric to measure after a rollback: the one that regressed, else the first with a threshold."""
         watch = line.watches.get(act.expected)
@@ -268,7 +290,8 @@ class Watcher:
                 metric = config.metric(name)
                 if verdict.word == "regressed" and metric is not None:
                     return metric
-        return next((metric for metric in config.metrics if metric.threshold is not None), None)
+        with_bounds = (metric for metric in config.metrics if metric.threshold is not None)
+        return next(with_bounds, config.metrics[0] if config.metrics else None)
 
 
 def _newer(line: Line, deployment: Deployment) -> Deployment | None:

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from adapters._http import Limited, Reply, Web
-from adapters._http_budget import retry_after_s
+from adapters._http_budget import wanted_wait_s
 from andon.ports import Denied, Garbled, NoAnswer, Refused, Unreachable
 from andon.secret import Secret
 
@@ -575,12 +575,12 @@ async def test_an_act_that_is_limited_may_be_sent_again(web, server):
     ],
 )
 def test_every_form_of_retry_after_is_a_sane_wait(text, wait_s):
-    assert retry_after_s({"retry-after": text}, 1_700_000_000.0) == wait_s
+    assert wanted_wait_s(429, {"retry-after": text}, 1_700_000_000.0) == wait_s
 
 
 def test_a_date_is_counted_by_the_clock_of_the_server_that_gave_it():
     headers = {"retry-after": formatdate(5090, usegmt=True), "date": formatdate(5000, usegmt=True)}
-    assert retry_after_s(headers, 1_700_000_000.0) == 90
+    assert wanted_wait_s(429, headers, 1_700_000_000.0) == 90
 
 
 async def test_503_and_403_limit_only_with_retry_after(web, server):

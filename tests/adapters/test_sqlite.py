@@ -18,7 +18,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
-from adapters import _sqlite_file, sqlite
+from adapters import _sqlite_chain, _sqlite_file
 from adapters.sqlite import SqliteLedger
 from andon import events
 from andon.board import FORMAT, Board
@@ -191,10 +191,13 @@ def newer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def write_raw(ledger: SqliteLedger, kind: str, line: str, body: bytes) -> None:
     """A row as another version wrote it, chained as it must be."""
-    with ledger._transaction() as db:
+
+    def write(db: sqlite3.Connection) -> None:
         seq, last = ledger._end(db)
         row = (seq + 1, 1.0, 1.0, kind, 1, line, body)
-        db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, sqlite._chained(last, row)))
+        db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, _sqlite_chain.chained(last, row)))
+
+    ledger._transaction(write)
 
 
 def test_an_unknown_kind_is_kept_and_skipped(ledger, newer):
@@ -265,6 +268,10 @@ FIRST_ROWS: dict[str, tuple[str, str]] = {
     ),
     "source-seen": ('"source":"gh","state":"gone"', "words=''"),
     "watch-opened": ('"deployment":"d","version":"v","until":9,"began":1', "until=9.0 began=1.0"),
+    "armed": (
+        '"deployment":"d","metric":"m","record":"{}","first":1,"every":60',
+        "first=1.0 every=60.0 expected=() low=() high=()",
+    ),
     "judged": (
         '"deployment":"d","verdict":{"word":"healthy","sentence":"x"}',
         "final=False did='' verdict.metric='' verdict.onset=None verdict.at=0.0 verdict.numbers=()",
@@ -472,7 +479,7 @@ def test_files_are_the_owners_alone_whatever_the_umask(tmp_path, clock, mask):
     finally:
         os.umask(before)
     names = {item.name: mode(item) for item in path.parent.iterdir()}
-    assert names == dict.fromkeys(["ledger.db", "ledger.db-wal", "ledger.db-shm"], 0o600)
+    assert names == dict.fromkeys(["ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.db.reserve"], 0o600)
     assert {mode(folder) for folder in (path.parent, path.parent.parent, path.parent.parent.parent)} == {0o700}
     ledger.close()
 
@@ -523,12 +530,19 @@ def test_a_folder_in_the_ledgers_place_is_said_in_words(tmp_path, clock):
         SqliteLedger(tmp_path / "file" / "ledger.db", clock)
 
 
-def test_a_ledger_of_a_newer_andon_is_refused(ledger, path, clock):
+def test_a_ledger_of_a_newer_andon_is_read_and_never_written(ledger, path, clock):
+    ledger.commit(placed("h1"))
     ledger._db.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
     ledger.close()
     before = path.read_bytes()
-    with pytest.raises(LedgerUnusable, match="newer andon"):
-        SqliteLedger(path, clock)
+    older = SqliteLedger(path, clock)
+    assert kept(older) == [placed("h1")]
+    assert older.read_only
+    assert "newer andon" in older.trouble()
+    for write in writes(older):
+        with pytest.raises(LedgerUnusable, match="newer andon"):
+            write()
+    older.close()
     assert path.read_bytes() == before
 
 
@@ -546,17 +560,23 @@ def test_who_only_looks_at_a_ledger_that_is_being_made_is_told_that_there_is_non
     SqliteLedger(path, clock).close()
 
 
+def writes(ledger: SqliteLedger) -> list[Callable[[], object]]:
+    """Everything that would change the file."""
+    return [
+        lambda: ledger.commit(seen()),
+        lambda: ledger.commit(placed("h9", "bo")),
+        lambda: ledger.pulse([Pulse("k", 1.0)]),
+        lambda: ledger.keep("s", [Sample(1.0, 1.0)]),
+        lambda: ledger.take_lease("me", 7.0),
+        lambda: ledger.drop_lease("me"),
+        lambda: ledger.checkpoint("f", 1, b""),
+    ]
+
+
 def test_who_only_looks_cannot_write(ledger, path, clock):
     ledger.commit(seen())
     looking = SqliteLedger(path, clock, read_only=True)
-    writes: list[Callable[[], object]] = [
-        lambda: looking.commit(seen()),
-        lambda: looking.pulse([Pulse("k", 1.0)]),
-        lambda: looking.keep("s", [Sample(1.0, 1.0)]),
-        lambda: looking.take_lease("me", 7.0),
-        lambda: looking.checkpoint("f", 1, b""),
-    ]
-    for write in writes:
+    for write in writes(looking):
         with pytest.raises(LedgerUnusable):
             write()
     assert len(looking.read(0)) == 1
@@ -649,7 +669,7 @@ def test_nothing_acknowledged_is_lost_when_the_writer_is_killed(path, clock, sta
             writer.stdout.readline()
             acknowledged += 1
         writer.send_signal(signal.SIGKILL)
-        acknowledged += writer.communicate()[0].count("\n")
+        acknowledged += writer.stdout.read().count("\n")  # communicate() would leave out what is buffered here
         ledger = SqliteLedger(path, clock)
         written = [event.words for event in kept(ledger)]
         assert len(written) >= acknowledged
@@ -669,7 +689,7 @@ from andon.clock import WallClock
 from andon.events import SourceSeen
 from andon.ports import LedgerUnusable
 ledger = SqliteLedger(sys.argv[1], WallClock())
-resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, resource.RLIM_INFINITY))
 written, troubles = 0, set()
 for n in range(400):
     try:

@@ -13,7 +13,7 @@ from tui.panels.facts import regressed_now, still_moving, stop_word
 from tui.panels.glyphs import glyph
 from tui.panels.panel import Panel
 from tui.panels.sheet import Sheet, width_of
-from tui.panels.words import short
+from tui.panels.words import steady
 
 STALE_INTERVALS = 3
 """Data older than so many intervals is read again before a rollback."""
@@ -69,11 +69,11 @@ def rollback_words(moment: Moment) -> Words:
     if on_way:
         act = on_way[0]
         going = "rolling back" if act.kind == "rollback" else "shipping"
-        return Words(f"already {going} to {short(act.version)}", False, "dim")
+        return Words(f"already {going} to {steady(act.version)}", False, "dim")
     found = rollback.target(line, moment.now)
     if isinstance(found, rollback.Nothing):
         return Words(found.why, False, "dim")
-    versions = f"{short(found.current.version)} → {short(found.to.version)}"
+    versions = f"{steady(found.current.version)} → {steady(found.to.version)}"
     stale = data_age(config, moment.view, moment.now) > STALE_INTERVALS * config.deploy.every_s
     if stale:
         return Words(f"reads {name} first, then {versions}", True, "mid", found, True)
@@ -104,7 +104,7 @@ def shorter(moment: Moment, words: Words) -> tuple[str, ...]:
     if words.target is None:
         return ()
     found = words.target
-    versions = f"{short(found.current.version)} → {short(found.to.version)}"
+    versions = f"{steady(found.current.version)} → {steady(found.to.version)}"
     if words.stale:
         return (f"reads first, then {versions}",)
     return (
@@ -239,4 +239,4 @@ class Grace(Panel):
 
     def _versions(self, moment: Moment, act: Act) -> str:
         current = moment.known(act.line).deployment(act.expected)
-        return f"{short(current.version)} → {short(act.version)}" if current else f"→ {short(act.version)}"
+        return f"{steady(current.version)} → {steady(act.version)}" if current else f"→ {steady(act.version)}"

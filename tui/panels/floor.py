@@ -146,9 +146,13 @@ class Floor(ScrollView, can_focus=False):
     def on_resize(self, _: events.Resize) -> None:
         """Another size: everything is drawn anew."""
         self.forget()
-        if self._moment is not None:
+        if self._moment is None:
+            return
+        try:
             self.show(self._moment)
             self._follow()
+        except Exception as error:  # noqa: BLE001 - it must not take the room with it; the next paint says what failed
+            log.error("the floor failed\n%s", crash_text(error))
 
     def on_click(self, event: events.Click) -> None:
         """A click selects a line."""

@@ -63,8 +63,7 @@ class Panel(Widget):
             try:
                 self.draw(moment, sheet)
             except Exception as error:  # noqa: BLE001 - one panel's fault must not take the others, or F9, with it
-                log.error("panel %s failed\n%s", self.id or type(self).__name__, crash_text(error))
-                self.failed = type(error).__name__
+                self._fail(error)
                 sheet = Sheet(width, height)
         if self.failed:
             words = f"this panel failed: {self.failed} · logged · ctrl+l draws it again"
@@ -72,6 +71,10 @@ class Panel(Widget):
         if moment.silent_since is not None and not self.kept_when_silent:
             sheet.dim()
         return self._take(sheet.rows(), width)
+
+    def _fail(self, error: Exception) -> None:
+        log.error("panel %s failed\n%s", self.id or type(self).__name__, crash_text(error))
+        self.failed = type(error).__name__
 
     def forget(self) -> None:
         """Draw everything at the next `show`, also what failed."""
@@ -95,9 +98,13 @@ class Panel(Widget):
         """A row, as a strip; made once."""
         strip = self._strips.get(y)
         if strip is None or strip.cell_length != self.size.width:
-            known = y < len(self._rows)
             width = self.size.width
-            strip = self.painter.strip(self._rows[y], width) if known else Strip.blank(width, self.painter.blank)
+            strip = Strip.blank(width, self.painter.blank)
+            try:
+                if y < len(self._rows):
+                    strip = self.painter.strip(self._rows[y], width)
+            except Exception as error:  # noqa: BLE001 - as above; the next `show` says so
+                self._fail(error)
             self._strips[y] = strip
         return strip
 

@@ -11,6 +11,9 @@ from rich.cells import get_character_cell_size
 
 ELLIPSIS = "…"
 _JOINERS = {0x200D, 0xFE0E, 0xFE0F}
+_SKIN_TONES = range(0x1F3FB, 0x1F400)
+_FLAG_LETTERS = range(0x1F1E6, 0x1F200)
+"""Terminals do not agree how wide these two are: a tone is dropped, a flag is written in its two letters."""
 
 
 class Ink(NamedTuple):
@@ -35,8 +38,11 @@ def cells(text: str) -> tuple[str, ...]:
     """`text` cell by cell; the second cell of a wide character is empty."""
     found: list[str] = []
     for char in text:
-        if ord(char) in _JOINERS:
+        code = ord(char)
+        if code in _JOINERS or code in _SKIN_TONES:
             continue
+        if code in _FLAG_LETTERS:
+            char = chr(code - _FLAG_LETTERS.start + ord("A"))
         width = 1 if char.isascii() else get_character_cell_size(char)
         if width <= 0:
             if found:

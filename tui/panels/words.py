@@ -1,13 +1,15 @@
 """Times, people and numbers as the room writes them."""
 
 import time
+import unicodedata
 
 from andon.clock import Time, age
 from andon.immune.threshold import number
 from andon.model import Metric, Sample
 from andon.rollback import short
+from tui.panels.sheet import width_of
 
-__all__ = ["ago", "clock", "hash4", "login", "moment_of", "number", "second_of", "short", "shown", "value"]
+__all__ = ["ago", "clock", "hash4", "login", "moment_of", "number", "second_of", "short", "shown", "steady", "value"]
 
 DAY_S = 86400.0
 
@@ -45,6 +47,22 @@ def login(who: str) -> str:
 def hash4(version: str) -> str:
     """The first signs of a change, for a piece: always 4."""
     return version[:4].ljust(4)
+
+
+def steady(version: str) -> str:
+    """A version, short, for where a key acts on it: every terminal puts each of its signs into the same cell.
+
+    Signs that some draw wider than others, or from right to left, are `?`.
+    """
+    text = short(version)
+    return text if text.isascii() else "".join(char if _is_steady(char) else "?" for char in text)
+
+
+def _is_steady(char: str) -> bool:
+    kind = unicodedata.category(char)
+    if kind in ("So", "Sk") or unicodedata.bidirectional(char) in ("R", "AL", "AN"):
+        return False
+    return (kind[0] in "LPS" or kind == "Nd") and width_of(char) > 0
 
 
 def shown(metric: Metric, sample: Sample) -> float | None:

@@ -97,10 +97,12 @@ class FloorScreen(RoomScreen):
         yield LineFacts(self.painter, id="line-facts", classes="frame")
 
     def show(self, moment: Moment) -> None:
-        """Draw what differs."""
-        self.floor.show(moment)
-        self.rule.below = tuple(self.floor.below())
-        super().show(moment)
+        """Draw what differs; the panels, and the danger row among them, also when the rows fail."""
+        try:
+            self.floor.show(moment)
+            self.rule.below = tuple(self.floor.below())
+        finally:
+            super().show(moment)
 
     def forget(self) -> None:
         """Draw everything at the next `show`."""
