@@ -89,7 +89,7 @@ class Web:
         path: str,
         *,
         params: Params | None = None,
-        type: Any = Any,  # noqa: A002
+        type: Any = Any,  # noqa: A002 - as msgspec calls it
         for_act: bool = False,
     ) -> Any:
         """GET `path` as JSON of that type, with If-None-Match where the server gave an ETag before. Raises as `read`.
@@ -123,7 +123,7 @@ class Web:
         params: Params | None = None,
         json: Any = None,
         headers: Mapping[str, str] | None = None,
-        type: Any = None,  # noqa: A002
+        type: Any = None,  # noqa: A002 - as msgspec calls it
         also: tuple[int, ...] = (),
     ) -> Reply | Refused | NoAnswer | Unreachable:
         """Change something. A Reply means that the server took it: 2xx, or one of the statuses in `also`.

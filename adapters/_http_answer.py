@@ -48,7 +48,7 @@ class Reply(msgspec.Struct, frozen=True):
         """Whether it is a web page, which no API answers with."""
         return "html" in self.headers.get("content-type", "").lower() or self.body.lstrip()[:1] == b"<"
 
-    def json(self, type: Any = Any) -> Any:  # noqa: A002
+    def json(self, type: Any = Any) -> Any:  # noqa: A002 - as msgspec calls it
         """The body, strictly: no NaN, no infinity, nothing cut, of the given type. Raises Garbled."""
         if self.html:
             raise Garbled(

@@ -24,7 +24,7 @@ class Event(msgspec.Struct, frozen=True):
     name: str
     data: str
 
-    def json(self, type: Any = Any) -> Any:  # noqa: A002
+    def json(self, type: Any = Any) -> Any:  # noqa: A002 - as msgspec calls it
         """The data, as strictly as an answer's body. Raises Garbled."""
         return decoded(self.what, self.data.encode(), type)
 

@@ -113,6 +113,17 @@ class SqliteLedger:
             raise self._unusable(error) from error
         return done
 
+    def _again(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        """Write what is soon asked or told again: it need not outlive a power cut, and waits for no disk."""
+        try:
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            try:
+                self._write(work)
+            finally:
+                self._db.execute("PRAGMA synchronous = FULL")
+        except TROUBLE as error:
+            raise self._unusable(error) from error
+
     def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
         self._db.execute("BEGIN IMMEDIATE")
         try:
@@ -273,7 +284,7 @@ class SqliteLedger:
             if forget_before is not None:
                 db.execute("DELETE FROM samples WHERE series = ? AND at < ?", (id_, forget_before))
 
-        self._write(keep)
+        self._again(keep)
 
     def samples(self, series: str, start: Time, end: Time) -> tuple[Sample, ...]:
         """Samples kept with `start <= at < end`, in order."""
@@ -290,7 +301,7 @@ class SqliteLedger:
     def pulse(self, pulses: Sequence[Pulse]) -> None:
         """Note signs of life, one per key."""
         rows = [(p.key, p.at, p.state, p.words) for p in pulses]
-        self._write(lambda db: db.executemany("INSERT OR REPLACE INTO pulse VALUES (?, ?, ?, ?)", rows))
+        self._again(lambda db: db.executemany("INSERT OR REPLACE INTO pulse VALUES (?, ?, ?, ?)", rows))
 
     def pulses(self) -> dict[str, Pulse]:
         """All signs of life."""

@@ -11,6 +11,7 @@ the deployment id that the target compares.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Collection
 
@@ -21,19 +22,20 @@ from andon.keeper import Store
 from andon.model import Act, ActId, ActState, Deployment, Halted, HoldRef, Why
 from andon.ports import (
     ACT_LIMIT_S,
-    READ_LIMIT_S,
     Accepted,
     Answer,
     Conflict,
     Deploy,
+    Garbled,
     Joined,
     LedgerUnusable,
     Moved,
     NoAnswer,
     Refused,
     Unreachable,
+    whole,
 )
-from andon.proof import Proof, Targets, unreadable
+from andon.proof import Proof, Targets, read_current, unreadable
 
 log = logging.getLogger("andon.acts")
 
@@ -209,10 +211,10 @@ class Door:
     async def _send(self, act: Act, tries: int) -> int:
         """Take an intent to `sent`, send it and note the answer. Returns how often it found nobody."""
         now = self.clock.now()
-        if now < act.not_before:
+        standing = act.kind in ("halt", "release")
+        if not standing and now < act.not_before:  # a halt does not wait for a clock that was set back
             await self.clock.sleep(min(act.not_before - now, self.clock.real(0.25)))
             return tries
-        standing = act.kind in ("halt", "release")
         if not standing and now > act.not_after:
             await self.step(act, "intent", "expired", "not sent within its time; press again if it is still wanted")
             return tries
@@ -259,8 +261,7 @@ class Door:
             return False
         try:
             read_at = self.clock.now()
-            async with asyncio.timeout(READ_LIMIT_S):
-                current = await deploy.current()
+            current = await read_current(deploy)
         except Exception as error:  # noqa: BLE001 - whatever an adapter does wrong in a read, it is unreadable
             if deploy.can.compare_and_set:
                 return True  # the target itself refuses what is not expected
@@ -338,7 +339,7 @@ class Door:
             if call is None:
                 return Refused(f"the config names no {act.target} for this line any more")
             async with asyncio.timeout(ACT_LIMIT_S + 5):
-                return await call
+                return _sound(await call, act.target)
         except TimeoutError:
             return NoAnswer(f"no answer in {ACT_LIMIT_S:.0f} s")
         except Unreachable as error:
@@ -405,10 +406,10 @@ class Door:
             return tries
         now = self.clock.now()
         last = act.answered_at or act.sent_at or act.at
-        if act.state == "sent" and now - (act.sent_at or act.at) < self.clock.real(ACT_LIMIT_S + 5):
+        if act.state == "sent" and abs(now - (act.sent_at or act.at)) < self.clock.real(ACT_LIMIT_S + 5):
             await self._pause()  # another process may still be waiting for its answer
             return tries
-        if now - last < self.clock.real(min(2.0**tries, MOST_WAIT_S)):
+        if abs(now - last) < self.clock.real(min(2.0**tries, MOST_WAIT_S)):  # also after a clock was set back
             await self._pause()
             return tries
         if await self.step(act, act.state, "sent", self._loud(act, "")):
@@ -435,3 +436,13 @@ class Door:
             await self.step(act, "sent", "unknown", "its sender ended before an answer came; reading")
             return
         await self._pause(READ_EVERY_S if now - since < self.clock.real(60) else 5.0)
+
+
+def _sound(answer: object, target: str) -> Answer:
+    """An adapter's answer, if it is one of the five; what is not may have arrived all the same."""
+    if isinstance(answer, Unreachable):
+        return answer
+    if isinstance(answer, (Accepted, Conflict, Refused, NoAnswer)):
+        with contextlib.suppress(Garbled):
+            return whole(answer, type(answer))
+    return NoAnswer(f"{target} answered what is no answer; it may have arrived")

@@ -273,7 +273,10 @@ def _changes(line: Line, event: ChangesSeen) -> Line:
 def _run(line: Line, event: RunSeen) -> Line:
     if line.runs.get(event.run.id) == event.run:
         return line
-    return msgspec.structs.replace(line, runs=_bounded({**line.runs, event.run.id: event.run}, RUNS))
+    runs = {**line.runs, event.run.id: event.run}
+    if len(runs) > RUNS:
+        del runs[min(runs, key=lambda id_: runs[id_].at)]  # by when they began, whatever the order they were seen in
+    return line if runs == line.runs else msgspec.structs.replace(line, runs=runs)
 
 
 def _deployment(line: Line, event: DeploymentSeen) -> Line:

@@ -1,6 +1,5 @@
 """Time, passed in. Seconds since 1970-01-01 UTC as a float everywhere; local time exists only on a screen."""
 
-import asyncio
 import time
 from typing import Protocol
 
@@ -30,6 +29,8 @@ class WallClock:
 
     async def sleep(self, seconds: float) -> None:
         """Wait that many seconds."""
+        import asyncio  # not with this module: who only looks at a ledger never waits, and starts in half the time
+
         await asyncio.sleep(max(0.0, seconds))
 
     def real(self, seconds: float) -> float:
@@ -50,6 +51,8 @@ class FastClock:
 
     async def sleep(self, seconds: float) -> None:
         """Wait that many seconds of this clock."""
+        import asyncio
+
         await asyncio.sleep(max(0.0, seconds) / self.speed)
 
     def real(self, seconds: float) -> float:

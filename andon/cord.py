@@ -21,41 +21,20 @@ from andon.clock import Clock, Time
 from andon.config import LineConfig
 from andon.events import ActAsked, Event, HaltedSeen, HoldLifted, HoldPlaced, HoldTaken
 from andon.keeper import Store
+from andon.linestate import FRESH_INTERVALS, LineState, pulse_key, stands, state
 from andon.model import Act, Change, Halted, Hold, HoldId, Note, OwnerKind, TargetId, new_id
-from andon.ports import AlreadyHeld, Joined, LedgerUnusable, Moved, Pulse
+from andon.ports import AlreadyHeld, Joined, LedgerUnusable, Moved
+from andon.proof import read_halted
 from andon.unrecorded import Unrecorded
 
-LineState = Literal["running", "stopping", "stopped", "unknown"]
-FRESH_INTERVALS = 5
-"""A halt target that was not read for so many of its intervals is not known."""
+__all__ = ["FRESH_INTERVALS", "Cord", "LineState", "Pulled", "pulse_key", "stands", "state"]
+
 BEFORE_FRESH_S = 60.0
 """What stood before is read again if it was not read within this time."""
 BEFORE_LIMIT_S = 2.0
 RECORD_LIMIT_S = 0.5
 """A halt that the ledger does not take within this time is sent all the same, and recorded when it does."""
 OURS = re.compile(r"andon hold ([0-9a-z]{8})\b")
-
-
-def pulse_key(target: TargetId) -> str:
-    """Under which key the reads of a halt target are noted."""
-    return f"target:{target}"
-
-
-def state(line: Line, config: LineConfig, pulses: Mapping[str, Pulse], now: Time, least_s: float = 0.0) -> LineState:
-    """In which of its four states a line is. A read younger than `least_s` is fresh, however short the intervals."""
-    if line.open_holds:
-        return "stopped" if all(stands(line, target) for target in config.targets) else "stopping"
-    for entry in config.halting:
-        pulse = pulses.get(pulse_key(entry.target))
-        if pulse is None or now - pulse.at > max(FRESH_INTERVALS * entry.every_s, least_s):
-            return "unknown"
-    halted = (line.halted.get(target) for target in config.targets)
-    return "stopped" if any(item is not None and any(p.halted for p in item.parts) for item in halted) else "running"
-
-
-def stands(line: Line, target: TargetId) -> bool:
-    """Whether a read has confirmed that a target stands for the stop that lasts now."""
-    return line.stands(target)
 
 
 class Pulled(msgspec.Struct, frozen=True):
@@ -238,7 +217,7 @@ class Cord:
             target
             for target in self.lines[line].targets
             if (last := board.halted.get(target)) is None
-            or self.clock.now() - max(last.at, self.read_at.get(target, 0.0)) > self.clock.real(BEFORE_FRESH_S)
+            or abs(self.clock.now() - max(last.at, self.read_at.get(target, 0.0))) > self.clock.real(BEFORE_FRESH_S)
         ]
         found = await asyncio.gather(*(self._read_one(line, target) for target in stale))
         return dict(zip(stale, found, strict=True))
@@ -248,8 +227,7 @@ class Cord:
         if halting is None:
             return None
         try:
-            async with asyncio.timeout(BEFORE_LIMIT_S):
-                return await halting.halted()
+            return await read_halted(halting, self.clock, BEFORE_LIMIT_S)
         except Exception:  # noqa: BLE001 - unreadable, for whatever reason: the halt is sent all the same
             return None
 

@@ -4,8 +4,10 @@ Each task is supervised on its own: one that dies is told under its name, and st
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from andon import feed
@@ -15,10 +17,12 @@ from andon.clock import Clock, Time
 from andon.config import Config, Entry, LineConfig
 from andon.cord import Cord, pulse_key
 from andon.events import ChangesSeen, DeploymentSeen, Event, RunSeen, SourceSeen, SourceWord
+from andon.immune.policy import SKEW_OFF_S
 from andon.immune.watcher import Watcher
 from andon.keeper import Keeper
-from andon.model import Deployment, Metric, Run, RunId
-from andon.ports import READ_LIMIT_S, Changes, Fact, Halting, LedgerUnusable, Metrics, Pulse, Source, Unreachable
+from andon.model import Deployment, Identity, Metric, Run, Samples
+from andon.ports import READ_LIMIT_S, Changes, Fact, Halting, LedgerUnusable, Metrics, Pulse, Source, Unreachable, whole
+from andon.proof import read_halted
 from andon.ship import Shipper
 from andon.stations import Stations
 
@@ -33,6 +37,7 @@ HOLES_S = 900.0
 SKEW_EVERY_S = 60.0
 SKEW_WARN_S = 5.0
 PULSE_EVERY_S = 1.0
+TIMELESS = 10_000
 
 
 def series_name(line: str, metric: str) -> str:
@@ -56,6 +61,8 @@ class Duty:
         self._tasks: list[asyncio.Task[None]] = []
         self._pulsed: dict[str, Time] = {}
         self._parts: dict[tuple[str, str], dict[str, tuple[SourceWord, str]]] = {}
+        self._timeless: set[tuple[str, Run | Deployment]] = set()
+        """What was told without a time that orders it, and may have left the board since."""
         self._saying = asyncio.Lock()
         self._compared = asyncio.Event()
 
@@ -84,10 +91,11 @@ class Duty:
     def clock_words(self) -> str:
         """What is wrong with the clocks; empty: nothing."""
         off = {name: seconds for name, seconds in self.skew_s.items() if abs(seconds) > SKEW_WARN_S}
-        return ", ".join(
-            f"the clock of {name} is {abs(seconds):.0f} s {'ahead' if seconds > 0 else 'behind'}"
-            for name, seconds in off.items()
+        words = ", ".join(
+            f"clock of {name} {abs(seconds):.0f} s {'ahead' if seconds > 0 else 'behind'}"
+            for name, seconds in sorted(off.items(), key=lambda item: -abs(item[1]))
         )
+        return f"auto off: {words}" if any(abs(seconds) > SKEW_OFF_S for seconds in off.values()) else words
 
     def _supervise(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._tasks.append(asyncio.create_task(self._keep_alive(name, work), name=name))
@@ -140,16 +148,40 @@ class Duty:
         """The event for a fact, if the board does not hold it already."""
         board, now = self.keeper.board.line(line), self.clock.now()
         if isinstance(fact, Changes):
-            known = {change.id for change in board.changes}
-            fresh = tuple(change for change in fact.items if change.id not in known)
-            return ChangesSeen(line=line, at=fresh[-1].at or now, source=source, changes=fresh) if fresh else None
+            return self._changes_event(line, source, fact)
         if isinstance(fact, Run):
-            if board.runs.get(fact.id) == fact or _run_older_than_kept(board.runs, fact):
+            known = board.runs.get(fact.id)
+            if known == fact or (known is None and self._let_go(line, fact, tuple(board.runs.values()), RUNS)):
                 return None
             return RunSeen(line=line, at=fact.ended_at or fact.at or now, source=source, run=fact)
-        if board.deployment(fact.id) == fact or _older_than_kept(board.deployments, fact):
+        shipped = board.deployment(fact.id)
+        if shipped == fact or (shipped is None and self._let_go(line, fact, board.deployments, DEPLOYMENTS)):
             return None
         return DeploymentSeen(line=line, at=fact.at or now, source=source, deployment=fact)
+
+    def _changes_event(self, line: str, source: str, fact: Changes) -> Event | None:
+        known = {change.id for change in self.keeper.board.line(line).changes}
+        fresh = [index for index, change in enumerate(fact.items) if change.id not in known]
+        if not fresh:
+            return None
+        # With the known one after them, if there is one: it shows the fold where they belong.
+        told = fact.items[fresh[0] : fresh[-1] + 2]
+        at = fact.items[fresh[-1]].at or self.clock.now()
+        event = ChangesSeen(line=line, at=at, source=source, changes=told)
+        return None if self.keeper.board.apply(event) is self.keeper.board else event
+
+    def _let_go(self, line: str, fact: Run | Deployment, kept: Sequence[Run | Deployment], most: int) -> bool:
+        """Whether a board that is full would drop a fact, or has done so, so that telling it again would never end."""
+        if len(kept) < most:
+            return False
+        oldest = min(item.at for item in kept)
+        if fact.at != oldest:
+            return fact.at < oldest
+        if len(self._timeless) > TIMELESS:
+            self._timeless.clear()
+        known = (line, fact) in self._timeless
+        self._timeless.add((line, fact))
+        return known
 
     async def source_state(self, line: str, source: str, part: str, word: SourceWord, words: str) -> None:
         """Note a sign of life of one use of a source; say *gone* once and *back* once, when all its uses are back."""
@@ -162,7 +194,7 @@ class Duty:
                 await self.keeper.commit(SourceSeen(line=line, at=now, source=source, state=word, words=words))
                 log.info("%s/%s is %s %s", line, source, word, words)
         key = f"source:{line}/{source}"
-        if word == "ok" and now - self._pulsed.get(key, 0.0) >= self.clock.real(PULSE_EVERY_S):
+        if word == "ok" and abs(now - self._pulsed.get(key, 0.0)) >= self.clock.real(PULSE_EVERY_S):
             self._pulsed[key] = now
             await self.keeper.pulse(Pulse(key, now, word, words))
 
@@ -182,11 +214,9 @@ class Duty:
         """One read of a halting target; returns the seconds until the next."""
         part = f"halted {entry.target}"
         try:
-            async with asyncio.timeout(READ_LIMIT_S):
-                found = await halting.halted()
+            found = await read_halted(halting, self.clock)
         except Exception as error:  # noqa: BLE001 - whatever an adapter does is told of its source, and tried again
-            late = Unreachable(f"no answer in {READ_LIMIT_S:.0f} s") if isinstance(error, TimeoutError) else error
-            word, words = feed.told(late)
+            word, words = feed.told(_late(error))
             await self.source_state(line.name, entry.source, part, word, words)
             return max(self.clock.real(patience.next(error)), entry.every_s)
         patience.reset()
@@ -206,7 +236,7 @@ class Duty:
             patience = feed.Patience()
             while True:
                 wait = await self._ask_samples(line, metric, source, patience)
-                self.watcher.look(line.name)
+                self.watcher.look(line.name, metric.name)
                 await self.clock.sleep(wait)
 
         return work
@@ -216,8 +246,10 @@ class Duty:
         now, every = self.clock.now(), metric.every
         end = (now - metric.lag) // every * every
         series = series_name(line.name, metric.name)
-        history = min(KEEP_S, max(HISTORY_S, 2 * line.watch_s))
-        first = (now - history) // every * every
+        began = [watch.began for watch in self.keeper.board.line(line.name).watches.values() if not watch.ended]
+        # As far back as an open watch needs, also when nobody watched for long.
+        since = max(now - KEEP_S, min([now - max(HISTORY_S, 2 * line.watch_s), *(at - HISTORY_S for at in began)]))
+        first = since // every * every
         kept = await self.keeper.call(lambda ledger: ledger.samples(series, first, end))
         start = next_bucket([row.at for row in kept], first, end, every, now)
         wait = max(self.clock.real(0.5), (end + every + metric.lag) - now)
@@ -225,9 +257,10 @@ class Duty:
             return wait
         part = f"metric {metric.name}"
         try:
-            found = await source.samples(metric, start, end, every)
+            async with asyncio.timeout(READ_LIMIT_S):
+                found = whole(await source.samples(metric, start, end, every), Samples)
         except Exception as error:  # noqa: BLE001 - whatever an adapter does is told of its source, and tried again
-            word, words = feed.told(error)
+            word, words = feed.told(_late(error))
             self.watcher.gone[(line.name, metric.name)] = words
             await self.source_state(line.name, metric.source, part, word, words)
             return min(self.clock.real(patience.next(error)), every)
@@ -251,18 +284,34 @@ class Duty:
     # ---- clocks
 
     async def _compare_clocks(self) -> None:
-        sources: dict[str, Source] = {}
-        for _, name, source in self.stations.every():
-            sources.setdefault(name, source)
-        await asyncio.gather(*(self._compare(name, source) for name, source in sources.items()))
+        await asyncio.gather(*(self._compare(name, source) for name, source in self._sources().items()))
         self._compared.set()
         await self.clock.sleep(self.clock.real(SKEW_EVERY_S))
+
+    def _sources(self) -> dict[str, Source]:
+        """Each source once, by name. What cannot be opened is told by who follows it, and keeps no other from anything."""
+        found: dict[str, Source] = {}
+        for line in self.config.lines.values():
+            ways: list[tuple[str, Callable[[], Source | None]]] = [
+                (entry.target, partial(self.stations.open_ci, line.name, entry)) for entry in line.ci
+            ]
+            if line.deploy is not None:
+                ways.append((line.deploy.target, partial(self.stations.deploy, line.name)))
+            ways += [
+                (metric.source, partial(self.stations.metrics, line.name, metric.source)) for metric in line.metrics
+            ]
+            for name, way in ways:
+                with contextlib.suppress(Exception):
+                    source = found.get(name) or way()
+                    if source is not None:
+                        found[name] = source
+        return found
 
     async def _compare(self, name: str, source: Source) -> None:
         try:
             async with asyncio.timeout(READ_LIMIT_S):
                 before = self.clock.now()
-                identity = await source.whoami()
+                identity = whole(await source.whoami(), Identity)
                 after = self.clock.now()
         except Exception:  # noqa: BLE001 - the feed of that source says what is wrong, with its age
             return
@@ -277,7 +326,7 @@ def next_bucket(kept: list[Time], first: Time, end: Time, every: float, now: Tim
     if not kept:
         return first
     have = set(kept)
-    at = max(first, (now - HOLES_S) // every * every)
+    at = max(first, min(kept[-1] + every, (now - HOLES_S) // every * every))
     while at < end:
         if at not in have and at > kept[0]:
             return at
@@ -285,12 +334,6 @@ def next_bucket(kept: list[Time], first: Time, end: Time, every: float, now: Tim
     return end
 
 
-def _older_than_kept(deployments: tuple[Deployment, ...], fact: Deployment) -> bool:
-    """Whether a board that is full would drop this deployment at once, so that listing it again would never end."""
-    return len(deployments) >= DEPLOYMENTS and fact.at < deployments[0].at
-
-
-def _run_older_than_kept(runs: dict[RunId, Run], fact: Run) -> bool:
-    """The same for a run."""
-    full = len(runs) >= RUNS and fact.id not in runs
-    return full and fact.at < min(run.at for run in runs.values())
+def _late(error: Exception) -> Exception:
+    """What to say of a read that took too long."""
+    return Unreachable(f"no answer in {READ_LIMIT_S:.0f} s") if isinstance(error, TimeoutError) else error

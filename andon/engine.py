@@ -272,10 +272,13 @@ class Engine:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._screen.wait(), SCREEN_S)
             now = self.clock.now()
-        if self._lease is None or now - self._lease.beat_at >= self.clock.real(BEAT_S):
+        if self._lease is None or abs(now - self._lease.beat_at) >= self.clock.real(BEAT_S):
             try:
                 live_s = self.clock.real(LEASE_LIVE_S)
-                lease = await self.keeper.call(lambda ledger: ledger.take_lease(self.me, live_s), writes=True)
+                # Urgent: behind a thousand observations it would come too late, and the duty would begin anew.
+                lease = await self.keeper.call(
+                    lambda ledger: ledger.take_lease(self.me, live_s), urgent=True, writes=True
+                )
             except LedgerUnusable:
                 if self._lease and now > self._lease.expires_at:
                     await self._leave_duty()  # another one may have it by now
@@ -283,7 +286,8 @@ class Engine:
             if lease is None:
                 await self._leave_duty()
                 return
-            fresh = self._lease is None or lease.epoch != self._lease.epoch
+            # One more than ours: it only ran out, and nobody else had it; then the duty goes on, and does not begin anew.
+            fresh = self._lease is None or lease.epoch > self._lease.epoch + 1
             self._lease = lease
             if fresh or self._duty is None:
                 await self._enter_duty(lease)
@@ -309,7 +313,7 @@ class Engine:
 
     async def _look(self) -> None:
         now = self.clock.now()
-        if self.terminal and now - self._present_at >= self.clock.real(PRESENT_S):
+        if self.terminal and abs(now - self._present_at) >= self.clock.real(PRESENT_S):
             self._present_at = now
             await self.keeper.pulse(Pulse(f"person:{self.who}@{self.terminal}", now, "here"))
         lease = await self.keeper.call(lambda ledger: ledger.lease())

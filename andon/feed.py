@@ -40,12 +40,12 @@ async def follow(
             stream = watch()
             while True:
                 item = await _next(stream)
+                if not isinstance(item, Wait):
+                    await on_fact(item)  # before it is called well: what it says may make no sense
                 await on_state("ok", "")
                 if isinstance(item, Wait):
                     wait = max(item.seconds, every_s) if item.seconds else 0.0
                     await clock.sleep(max(wait, clock.real(0.1)) if wait else 0.0)
-                else:
-                    await on_fact(item)
         except StopAsyncIteration:
             await clock.sleep(max(every_s, clock.real(0.1)))
         except LedgerUnusable:

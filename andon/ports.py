@@ -7,7 +7,9 @@ nothing.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeVar, runtime_checkable
+
+import msgspec
 
 from andon.clock import Time
 from andon.model import (
@@ -29,7 +31,10 @@ from andon.model import (
     Sample,
     Samples,
     Why,
+    to_json,
 )
+
+R = TypeVar("R", bound=Record)
 
 READ_LIMIT_S = 10.0
 """A read that has not ended by then is `Unreachable`."""
@@ -48,6 +53,20 @@ class Denied(Exception):
 
 class Garbled(Exception):
     """It answered, but not what was asked: an error of the server, HTML, half a JSON."""
+
+
+def whole(found: object, kind: type[R]) -> R:
+    """What an adapter answered to a read, if it is a whole record of that kind: nothing rests on what is not.
+
+    Raises Garbled.
+    """
+    if isinstance(found, kind):
+        try:
+            if msgspec.json.decode(to_json(found), type=kind) == found:
+                return found
+        except (TypeError, ValueError):  # something in it is not what the record says, or cannot be written
+            pass
+    raise Garbled(f"its adapter answered what is no {kind.__name__.lower()}")
 
 
 class Accepted(Record, frozen=True):

@@ -8,11 +8,24 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Protocol, TypeVar
 
+import msgspec
+
 from andon.clock import Clock, Time
 from andon.events import DeploymentSeen, Event, HaltedSeen, Marked
 from andon.keeper import Store
 from andon.model import Act, ActState, Deployment, Halted, TargetId
-from andon.ports import CI, READ_LIMIT_S, Denied, Deploy, Garbled, Halting, LedgerUnusable, Notifier, Unreachable
+from andon.ports import (
+    CI,
+    READ_LIMIT_S,
+    Denied,
+    Deploy,
+    Garbled,
+    Halting,
+    LedgerUnusable,
+    Notifier,
+    Unreachable,
+    whole,
+)
 
 T = TypeVar("T")
 
@@ -33,6 +46,20 @@ async def _limited(read: Awaitable[T]) -> T:
     """A read, for as long as a read may take."""
     async with asyncio.timeout(READ_LIMIT_S):
         return await read
+
+
+async def read_halted(halting: Halting, clock: Clock, limit_s: float = READ_LIMIT_S) -> Halted:
+    """What stands, dated by our own clock. Raises as a read, and TimeoutError."""
+    async with asyncio.timeout(limit_s):
+        found = whole(await halting.halted(), Halted)
+    return msgspec.structs.replace(found, at=clock.now())
+
+
+async def read_current(deploy: Deploy, limit_s: float = READ_LIMIT_S) -> Deployment | None:
+    """What runs; None: nothing was ever deployed. Raises as a read, and TimeoutError."""
+    async with asyncio.timeout(limit_s):
+        found = await deploy.current()
+    return None if found is None else whole(found, Deployment)
 
 
 class Targets(Protocol):
@@ -100,11 +127,11 @@ class Proof:
         if halting is None:
             await self.step(act, act.state, "refused", "the config names no such target any more")
             return True
-        found = await _limited(halting.halted())
+        found = await read_halted(halting, self.clock)
         done = found.halted if act.kind == "halt" else _restored(act, found)
         events: tuple[Event, ...] = ()
         if not found.same(self.store.board.line(act.line).halted.get(act.target)):
-            events = (HaltedSeen(line=act.line, at=found.at or self.clock.now(), target=act.target, halted=found),)
+            events = (HaltedSeen(line=act.line, at=found.at, target=act.target, halted=found),)
         if done:
             await self.step(act, act.state, "verified", "confirmed by a read", "", *events)
         elif events:
@@ -116,7 +143,7 @@ class Proof:
         if deploy is None:
             await self.step(act, act.state, "failed", "the config names no deploy target for this line any more")
             return True
-        current = await _limited(deploy.current())
+        current = await read_current(deploy)
         if current is not None and current.id != act.expected:
             return await self._read_other(act, deploy, current)
         ours = await _ours_in_history(act, deploy) if act.ref else None
@@ -132,7 +159,8 @@ class Proof:
 
     async def _read_other(self, act: Act, deploy: Deploy, current: Deployment) -> bool:
         """Something else than the expected deployment runs: ours, or somebody's."""
-        ours = await _ours_in_history(act, deploy)
+        named = act.ref == current.id and _same(current.version, act.version)
+        ours = current if named else await _ours_in_history(act, deploy)
         if ours is None:
             since = self.clock.now() - (act.sent_at or act.at)
             if not deploy.can.compare_and_set and since <= self.targets.confirm_s(act.line, act.target):
@@ -168,16 +196,24 @@ class Proof:
 
 async def _ours_in_history(act: Act, deploy: Deploy) -> Deployment | None:
     """The deployment that this act began: by its reference, else the first of its version after what was expected."""
-    history = await _limited(deploy.history(HISTORY))
-    if act.ref:
-        return next((item for item in history if item.id == act.ref), None)
+    found: object = await _limited(deploy.history(HISTORY))
+    if not isinstance(found, (list, tuple)):
+        raise Garbled("its adapter answered what is no list")
+    history = [whole(item, Deployment) for item in found]
     ids = [item.id for item in history]
     newer = history[: ids.index(act.expected)] if act.expected in ids else history
+    if act.ref:  # a reference is what the target says: it is ours only if it is what was asked, and came after
+        return next((item for item in newer if item.id == act.ref and _same(item.version, act.version)), None)
     sent: Time = act.sent_at or act.at
     # Where the expected one is not remembered any more, only what began about then can be ours.
     known = act.expected in ids
     fits = [item for item in newer if item.version == act.version and (known or item.at >= sent - CLOCKS_APART_S)]
     return fits[-1] if fits else None
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two names of a version may mean the same: one may be a hash cut short."""
+    return one == other or (min(len(one), len(other)) >= 7 and (one.startswith(other) or other.startswith(one)))
 
 
 def _restored(act: Act, found: Halted) -> bool:

@@ -5,19 +5,24 @@ distribution; a plug-in of another one is written `distribution:name`. Its modul
 process, or never end: that is said, within `LOAD_LIMIT_S`.
 """
 
+import importlib
 import threading
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from andon.clock import Clock
 from andon.hiding import hide
 
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
 GROUP = "andon.adapters"
 OURS = "andon"
+LEDGERS = {"sqlite": "adapters.sqlite:SqliteLedger"}
+"""Ours, and named here: to read the distribution's entry points takes longer than to open a ledger."""
 LOAD_LIMIT_S = 10.0
 """How long a plug-in's module may take to be imported."""
 
@@ -105,7 +110,7 @@ def find(name: str) -> Adapter:
     )
 
 
-def _imported(point: EntryPoint) -> Any:
+def _imported(point: "EntryPoint") -> Any:
     """What a plug-in's entry point leads to. Raises what its module does. In a thread, which can be left behind."""
     loaded: list[Any] = []
     failed: list[BaseException] = []
@@ -129,15 +134,17 @@ def _imported(point: EntryPoint) -> Any:
 def ledger(address: str) -> Callable[..., Any]:
     """What opens the ledger at `address`: a path for now. Raises UnknownAdapter."""
     scheme = address.partition("://")[0] if "://" in address else "sqlite"
-    for point in _points(OURS, "andon.ledgers"):
-        if point.name == scheme:
-            found: Callable[..., Any] = point.load()
-            return found
-    raise UnknownAdapter(f"no ledger for {scheme}://; give the path of a file")
+    if scheme not in LEDGERS:
+        raise UnknownAdapter(f"no ledger for {scheme}://; give the path of a file")
+    module, _, name = LEDGERS[scheme].partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
 
 
-def _points(dist: str, group: str = GROUP) -> list[EntryPoint]:
+def _points(dist: str) -> "list[EntryPoint]":
+    from importlib.metadata import PackageNotFoundError, distribution
+
     try:
-        return [point for point in distribution(dist).entry_points if point.group == group]
+        return [point for point in distribution(dist).entry_points if point.group == GROUP]
     except PackageNotFoundError:
         return []

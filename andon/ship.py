@@ -11,7 +11,8 @@ from andon.cord import Cord
 from andon.events import DeploymentSeen, Marked, MarkWord
 from andon.keeper import Store
 from andon.model import Act, Deployment, HoldId, OwnerKind, new_id
-from andon.ports import Denied, Garbled, Unreachable
+from andon.ports import READ_LIMIT_S, Passed, whole
+from andon.proof import read_current, unreadable
 
 LOOK_LIMIT_S = 2.0
 GRACE_S = 3.0
@@ -98,8 +99,7 @@ class Shipper:
         if deploy is None or entry is None:
             return
         try:
-            async with asyncio.timeout(LOOK_LIMIT_S):
-                current = await deploy.current()
+            current = await read_current(deploy, LOOK_LIMIT_S)
         except Exception:  # noqa: BLE001 - unreadable, for whatever reason: the target itself, or the next look, decides
             return
         if current is not None and self.store.board.line(line).deployment(current.id) != current:
@@ -123,9 +123,9 @@ class Shipper:
             raise NotDone(f"{line}: the config names no deploy target")
         await self._must_have_passed(line, version)
         try:
-            current = await deploy.current()
-        except (Unreachable, Denied, Garbled) as error:
-            raise NotDone(f"{line}: cannot read what runs: {error}") from error
+            current = await read_current(deploy)
+        except Exception as error:  # whatever an adapter does wrong in a read, it is unreadable
+            raise NotDone(f"{line}: cannot read what runs: {unreadable(error)}") from error
         if current is not None and current.version == version:
             raise NotDone(f"{rollback.short(version)} already runs")
         return await self.door.ask(self._act("push", line, current, version, who, why, hold=through))
@@ -140,9 +140,10 @@ class Shipper:
             if ci is None:
                 continue
             try:
-                passed = await ci.passed(change.id if change else version)
-            except (Unreachable, Denied, Garbled) as error:
-                raise NotDone(f"{line}: cannot read whether the tests passed: {error}") from error
+                async with asyncio.timeout(READ_LIMIT_S):
+                    passed = whole(await ci.passed(change.id if change else version), Passed)
+            except Exception as error:  # whatever an adapter does wrong in a read, it is unreadable
+                raise NotDone(f"{line}: cannot read whether the tests passed: {unreadable(error)}") from error
             if passed.state != "yes":
                 words = {"no": "its tests failed", "running": "its tests still run"}.get(passed.state)
                 raise NotDone(f"{rollback.short(version)}: {words or 'no tests are known for exactly this change'}")

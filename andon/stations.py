@@ -1,5 +1,6 @@
 """The sources that a config names, opened once for one event loop and found by where they stand."""
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from andon.secret import SecretError
 from andon.yamlfile import FileError
 
 log = logging.getLogger("andon.stations")
+
+CLOSE_LIMIT_S = 1.0
 
 
 class Stations:
@@ -138,7 +141,8 @@ class Stations:
         """Give all connections back."""
         for source in self._sources.values():
             try:
-                await source.close()
+                async with asyncio.timeout(CLOSE_LIMIT_S):
+                    await source.close()
             except Exception as error:  # noqa: BLE001 - one adapter's fault must not keep the others open
                 log.warning("a source did not close: %s", type(error).__name__)
         self._sources.clear()

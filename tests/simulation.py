@@ -648,9 +648,10 @@ class World:
             took = effect is not None and not self.target.failed(effect.id)
             if took and act.state != "verified":
                 found.append(f"lost: {act.id} took effect and is shown as {act.state}")
-            # Where an answer was lost, what somebody else shipped of the same version cannot be told from ours.
+            # What is shown as done names what runs. Where an answer was lost, what somebody else shipped of the same
+            # version cannot be told from ours; and nothing is sent where it runs already.
             ran = any(
-                item.version == act.version and item.at >= act.at - 60 and item.state == "settled"
+                item.id == act.ref and item.version == act.version and item.state == "settled"
                 for item in self.target.deployments
             )
             if not took and act.state == "verified" and not ran:

@@ -645,7 +645,7 @@ def test_what_makes_no_sense_is_2_and_one_sentence(words, said, alone):
 def test_a_ledger_that_cannot_be_is_2(address, words, alone):
     before = (alone.folder.stat().st_mode, alone.path.stat().st_mode)
     where = address.format(folder=alone.folder)
-    for command in (["status"], ["pull", "checkout", "--reason", "x"], ["watch"]):
+    for command in (["status"], ["pull", "checkout", "--reason", "x", "--wait", "1s"], ["watch"]):
         done = alone.do("--ledger", where, *command)
         assert (done.code, done.out) == (2, "")
         assert words.format(folder=alone.folder) in done.err

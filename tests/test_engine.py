@@ -216,14 +216,14 @@ def test_a_task_that_dies_is_told_and_started_again(
 ) -> None:
     with opened(config, ledger, clock) as engine:
         wait_until(lambda: word(engine) == "running")
-        kept = outside.stand.shown
-        outside.stand.shown = lambda: None  # type: ignore[assignment,return-value]
+        kept = engine.cord.reconcile
+        engine.cord.reconcile = None  # type: ignore[assignment]
         key = f"task:{LINE}/small/deploy halted"
         wait_until(lambda: pulse(engine, key))
         assert pulse(engine, key).state == "error"
-        assert "AttributeError" in pulse(engine, key).words
+        assert "TypeError" in pulse(engine, key).words
         reads = outside.stand.reads
-        outside.stand.shown = kept  # type: ignore[method-assign]
+        engine.cord.reconcile = kept  # type: ignore[method-assign]
         died = clock.now()
         wait_until(lambda: outside.stand.reads > reads + 2)
         assert clock.now() - died < 5 + 0.5 * SPEED
@@ -267,7 +267,7 @@ def test_a_clock_that_is_off_is_said(config: Config, outside: Outside, ledger: P
     outside.deploy.whoami = late  # type: ignore[method-assign]
     with opened(config, ledger, clock) as engine:
         wait_until(lambda: engine.view.clock_words)
-        assert engine.view.clock_words == "the clock of small is 3600 s behind"
+        assert engine.view.clock_words == "auto off: clock of small 3600 s behind"
 
 
 def test_a_source_whose_clock_cannot_be_read_keeps_no_other_from_being_compared(
@@ -282,7 +282,7 @@ def test_a_source_whose_clock_cannot_be_read_keeps_no_other_from_being_compared(
     outside.stand.whoami = broken  # type: ignore[method-assign]
     outside.deploy.whoami = late  # type: ignore[method-assign]
     with opened(config, ledger, clock) as engine:
-        wait_until(lambda: "small is 3600 s ahead" in engine.view.clock_words)
+        wait_until(lambda: "small 3600 s ahead" in engine.view.clock_words)
 
 
 # ---- the lease

@@ -215,7 +215,7 @@ async def test_a_ledger_that_cannot_be_written_is_not_laid_on_the_source(shop: S
     source = Source(shop, [[ONE]], on_fact=breaks)
     with pytest.raises(LedgerUnusable):
         await source.follow(100)
-    assert source.turns == ["ok"]
+    assert source.turns == []
 
 
 @virtual
@@ -225,7 +225,7 @@ async def test_a_fact_that_cannot_be_kept_is_the_adapters_fault_and_is_told(shop
 
     source = Source(shop, [[ONE]], on_fact=breaks)
     await source.follow(100)
-    assert source.turns[:2] == ["ok", "error"]
+    assert source.turns == ["error"]
 
 
 # ---- what the duty makes of it

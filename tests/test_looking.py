@@ -24,6 +24,7 @@ ledger: ledger.db
 
 
 HEAVY = {"themes", "textual", "httpx", "adapters.command", "andon.engine", "tui.acting"}
+HEAVY |= {"yaml", "asyncio", "importlib.metadata", "andon.config"}
 
 
 class Shop:

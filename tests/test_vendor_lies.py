@@ -26,9 +26,6 @@ from tui.panels.effects import effects
 
 Lie = Callable[[Shop, FakeDeploy], None]
 
-pytestmark = pytest.mark.nightly
-"""Ahead of the core: not all of it holds yet."""
-
 
 def ever(room: Room, act_id: str) -> list[str]:
     """Every state an act was ever in."""

@@ -31,9 +31,6 @@ BEFORE_S = 130.0
 
 Rate = Callable[[float], float | None]
 
-pytestmark = pytest.mark.nightly
-"""Ahead of the core: not all of it holds yet."""
-
 
 def line_over(shop: Shop, name: str, rate: Rate, *, deploy_off_s: float = 0.0, meter_off_s: float = 0.0) -> FakeDeploy:
     """A line of its own sources, on which v1 has run well for a day."""

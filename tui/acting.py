@@ -11,6 +11,7 @@ import msgspec
 
 from andon import rollback as rollbacks
 from andon.engine import Engine
+from andon.keeper import Keeper
 from andon.model import Act
 from andon.yamlfile import FileError
 from tui.cli import NO_ANSWER, complain
@@ -40,10 +41,11 @@ def _acting(ask: Callable[[Desk, Engine, argparse.Namespace], Asked]) -> Callabl
     def command(args: argparse.Namespace) -> int:
         desk = Desk(args)
         desk.check_line(getattr(args, "line", None))
-        keeper = desk.keeper()
+        # A line must be stopped also when the ledger cannot be opened: the halts are sent, and recorded when it can be.
+        keeper = desk.keeper(patient=args.command == "pull" and not desk.read_only)
         engine = desk.engine(keeper, duty=False)
         try:
-            return _prove(desk, ask(desk, engine, args), args)
+            return _prove(desk, keeper, ask(desk, engine, args), args)
         finally:
             engine.stop()
             keeper.close()
@@ -109,7 +111,7 @@ def _asked_mark(desk: Desk, engine: Engine, args: argparse.Namespace) -> Asked:
     return Asked(marked, list, words)
 
 
-def _prove(desk: Desk, asked: Asked, args: argparse.Namespace) -> int:
+def _prove(desk: Desk, keeper: Keeper, asked: Asked, args: argparse.Namespace) -> int:
     """Wait until each act is settled by a read; say what became of it; the worst decides the exit code."""
     deadline = desk.clock.now() + getattr(args, "wait", 0.0)
     while True:
@@ -118,7 +120,8 @@ def _prove(desk: Desk, asked: Asked, args: argparse.Namespace) -> int:
             break
         time.sleep(0.05)
     if not recorded:
-        return complain("sent, but the ledger does not answer: not recorded, and not known whether it took effect")
+        why = keeper.trouble or "the ledger does not answer"
+        return complain(f"{why}\nsent, but not recorded, and not known whether it took effect")
     text = "\n".join([*filter(None, [asked.words]), *(_act_text(act) for act in acts)])
     out({"asked": asked.shown, "acts": acts}, args, text)
     if any(act.state in ("refused", "failed", "superseded", "expired", "withdrawn") for act in acts):

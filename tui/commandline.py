@@ -5,8 +5,8 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+from andon.fileerror import FileError
 from andon.ports import LedgerUnusable
-from andon.yamlfile import FileError
 from tui.cli import complain
 from tui.printing import NotPrinted, leave_stdout, out
 

@@ -8,25 +8,22 @@ import argparse
 import gc
 import hashlib
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import msgspec
 
-from andon import config as configs
 from andon import rollback
 from andon.board import Line
 from andon.clock import Clock, WallClock, age
-from andon.cord import LineState, state
+from andon.configplace import content as content_of
 from andon.keeper import Keeper
+from andon.linestate import LineState, state
 from andon.model import SETTLED
 from andon.ports import Lease
 from tui import remembered, setup
 from tui.cli import NO_ANSWER, complain
 from tui.printing import out
 from tui.remembered import Facts
-
-if TYPE_CHECKING:
-    from andon.config import LineConfig
 
 SIGNS = {"running": "●", "stopping": "■", "stopped": "■", "unknown": "?"}
 
@@ -43,9 +40,7 @@ class Looker(msgspec.Struct, frozen=True):
         pulses = self.keeper.submit(lambda ledger: ledger.pulses()).result()
         lease = self.keeper.submit(lambda ledger: ledger.lease()).result()
         now, board = self.clock.now(), self.keeper.board
-        return {
-            name: state(board.line(name), cast("LineConfig", self.facts.lines[name]), pulses, now) for name in names
-        }, lease
+        return {name: state(board.line(name), self.facts.lines[name], pulses, now) for name in names}, lease
 
 
 def _looker(args: argparse.Namespace) -> Looker:
@@ -53,7 +48,7 @@ def _looker(args: argparse.Namespace) -> Looker:
     gc.disable()  # what is made here lasts until the end, which is near
     clock = WallClock()
     path = setup.config_path(args.config)
-    content = configs._content(path)  # noqa: SLF001
+    content = content_of(path)
     facts = remembered.recall(path, content)
     if facts is None or (args.line is not None and args.line not in facts.lines):
         desk = setup.Desk(args)

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from andon import config as configs
-from andon import registry
+from andon import configplace, registry
 from andon.clock import Clock, WallClock
+from andon.fileerror import FileError
 from andon.keeper import Keeper, Kept
 from andon.ports import LedgerUnusable
 from andon.text import clean
-from andon.yamlfile import FileError
 
 if TYPE_CHECKING:
     from andon.config import Config
@@ -27,6 +26,7 @@ class Desk:
         self, args: argparse.Namespace, config: "Config | None" = None, ledger: str = "", clock: Clock | None = None
     ) -> None:
         """Read the config. Raises FileError."""
+        from andon import config as configs
         from andon.engine import whoami
         from andon.stations import Stations
 
@@ -99,7 +99,7 @@ def config_path(named: str | None) -> Path:
     """The config to read. Raises FileError with the places that were looked at."""
     if named is not None:
         return Path(named)
-    places = configs.places()
+    places = configplace.places()
     for place in places:
         if place.exists():
             return place

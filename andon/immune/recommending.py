@@ -118,14 +118,18 @@ def upper_bound(cases: int, of: int, level: float = CONFIDENCE) -> float:
     low, high = cases / of, 1.0
     for _ in range(50):
         middle = (low + high) / 2
-        low, high = (middle, high) if _at_most(cases, of, middle) > 1 - level else (low, middle)
+        low, high = (middle, high) if at_most(cases, of, middle) > 1 - level else (low, middle)
     return high
 
 
-def _at_most(cases: int, of: int, p: float) -> float:
-    """The probability of so many cases or fewer; p is neither 0 nor 1."""
+def at_most(cases: int, of: int, p: float) -> float:
+    """The probability of so many cases or fewer out of `of`, each with probability p."""
+    if p <= 0 or cases >= of:
+        return 1.0
+    if p >= 1:
+        return 0.0
     logs = (
         math.lgamma(of + 1) - math.lgamma(i + 1) - math.lgamma(of - i + 1) + i * math.log(p) + (of - i) * math.log1p(-p)
         for i in range(cases + 1)
     )
-    return math.fsum(map(math.exp, logs))
+    return min(1.0, math.fsum(map(math.exp, logs)))

@@ -19,7 +19,7 @@ from andon.config import Config, LineConfig
 from andon.events import Armed
 from andon.immune.threshold import number
 from andon.keeper import Keeper
-from andon.model import Deployment, Metric, Sample, Verdict
+from andon.model import Deployment, Metric, Sample, Verdict, VerdictWord
 from andon.rollback import short
 from andon.stations import Stations
 
@@ -208,10 +208,12 @@ class Sentences:
         self.metric, self.watch, self.now = metric, watch, now
         self.short = short(watch.version)
 
-    def verdict(self, word: str, sentence: str, rows: Sequence[Sample] = (), onset: Time | None = None) -> Verdict:
+    def verdict(
+        self, word: VerdictWord, sentence: str, rows: Sequence[Sample] = (), onset: Time | None = None
+    ) -> Verdict:
         """A verdict with the buckets it was found from."""
         return Verdict(
-            word=word,  # type: ignore[arg-type]
+            word=word,
             sentence=sentence,
             metric=self.metric.name,
             onset=onset,

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 from andon.clock import Time, long_age
-from andon.model import Metric, Sample, Threshold, Verdict
+from andon.model import Metric, Sample, Threshold, Verdict, VerdictWord
 
 KEPT = 120
 """Buckets a verdict carries as its evidence."""
@@ -99,9 +99,9 @@ class _Facts:
             return f"{name} was not measured in the {long_age(self.threshold.for_s)} before {_short(self.version)}"
         return ""
 
-    def verdict(self, word: str, sentence: str, onset: Time | None = None) -> Verdict:
+    def verdict(self, word: VerdictWord, sentence: str, onset: Time | None = None) -> Verdict:
         return Verdict(
-            word=word,  # type: ignore[arg-type]
+            word=word,
             sentence=sentence,
             metric=self.metric.name,
             onset=onset,

@@ -7,6 +7,8 @@ Judging again is harmless: a hold is joined, and a rollback is asked once per de
 import asyncio
 from typing import Literal
 
+import msgspec
+
 from andon import rollback
 from andon.acts import NotDone
 from andon.board import Line, Watch
@@ -17,7 +19,7 @@ from andon.events import Helped, Judged, WatchOpened
 from andon.immune import policy, recovery, statistical, threshold
 from andon.immune.policy import IMMUNE
 from andon.keeper import Keeper
-from andon.model import Act, Deployment, Metric, Sample, Verdict
+from andon.model import Act, Deployment, Metric, Sample, Verdict, VerdictWord
 from andon.ship import Shipper
 from andon.stations import Stations
 
@@ -48,10 +50,13 @@ class Watcher:
         self.statistical = statistical.Statistical(config, stations, keeper, clock)
         self.gone: dict[tuple[str, str], str] = {}
         """Why a metric's source gives nothing, by line and metric."""
+        self._asked: dict[tuple[str, str], Time] = {}
+        """When a metric was last asked for its buckets, whatever the answer."""
         self._news = {name: asyncio.Event() for name in config.lines}
 
-    def look(self, line: str) -> None:
-        """There are new samples."""
+    def look(self, line: str, metric: str = "") -> None:
+        """A metric of a line was asked; no name: all of them were."""
+        self._asked[(line, metric)] = self.clock.now()
         self._news[line].set()
 
     async def run(self, config: LineConfig) -> None:
@@ -79,20 +84,24 @@ class Watcher:
         now = self.clock.now()
         for deployment in line.deployments:
             known = deployment.id in line.watches or deployment.state == "failed"
-            recent = deployment.at >= board.first_at or now - deployment.at < config.watch_s
+            began = self._began(config, deployment)
+            recent = began >= board.first_at or now - began < config.watch_s
             if known or not recent:
                 continue
-            until = deployment.at + config.watch_s
             await self.keeper.commit(
                 WatchOpened(
                     line=config.name,
                     at=now,
                     deployment=deployment.id,
                     version=deployment.version,
-                    until=until,
-                    began=deployment.at,
+                    until=began + config.watch_s,
+                    began=began,
                 )
             )
+
+    def _began(self, config: LineConfig, deployment: Deployment) -> Time:
+        """When a deployment began by our clock; its target says it by its own."""
+        return deployment.at - (self.skew_s.get(config.deploy.target, 0.0) if config.deploy else 0.0)
 
     # ---- judging
 
@@ -109,12 +118,15 @@ class Watcher:
             if now >= watch.until:
                 await self._end(config, watch, "undecided", "this line has no metric")
             return
+        # Anew each time: a clock that was off may have been set right since it began.
+        began = self._began(config, deployment)
+        watch = msgspec.structs.replace(watch, began=began, until=began + watch.until - watch.began)
         newer = _newer(line, deployment)
-        until = min(watch.until, newer.at) if newer else watch.until
+        until = min(watch.until, self._began(config, newer)) if newer else watch.until
         found = [await self._judge_metric(config, metric, watch, deployment, until) for metric in judged]
         finals = [verdict for verdict, final in found if final]
         if len(finals) == len(judged):
-            await self._conclude(config, watch, finals, newer)
+            await self._conclude(config, watch, finals, newer, until)
 
     async def _judge_metric(
         self, config: LineConfig, metric: Metric, watch: Watch, deployment: Deployment, until: Time
@@ -124,6 +136,9 @@ class Watcher:
         if known is not None and known.word == "regressed":
             return known, True
         verdict, final = await self._verdict(config, metric, watch, until, self.clock.now())
+        # The last word is for who has looked: after a suspend, or in a new process, nobody has asked yet.
+        asked = max(self._asked.get((config.name, name), 0.0) for name in ("", metric.name))
+        final = final and (verdict.word == "regressed" or asked >= until + metric.lag)
         if known is None or known.word != verdict.word:
             await self._found(config, metric, watch, deployment, verdict)
         elif known.onset != verdict.onset or (final and known.sentence != verdict.sentence):
@@ -136,6 +151,9 @@ class Watcher:
     async def _verdict(
         self, config: LineConfig, metric: Metric, watch: Watch, until: float, now: float
     ) -> tuple[Verdict, bool]:
+        if words := self._of_another_time(metric):
+            blind = Verdict(word="blind", sentence=f"{metric.name}: {words}", metric=metric.name, at=now)
+            return blind, now >= until + metric.lag
         gone = self.gone.get((config.name, metric.name), "")
         if metric.threshold is None:
             return await self.statistical.verdict(config, metric, watch, now, gone)
@@ -143,6 +161,13 @@ class Watcher:
         series = f"{config.name}/{metric.name}"
         rows = await self._kept(series, start, end)
         return threshold.judge(metric, rows, watch.version, watch.began, until, now, gone)
+
+    def _of_another_time(self, metric: Metric) -> str:
+        """Why a metric's buckets are not of the time they name: their source's clock is off by more than one of them."""
+        off_s = self.skew_s.get(metric.source, 0.0)
+        if abs(off_s) <= metric.every:
+            return ""
+        return f"the clock of {metric.source} is {abs(off_s):.0f} s {'ahead' if off_s > 0 else 'behind'}"
 
     async def _kept(self, series: str, start: Time, end: Time) -> tuple[Sample, ...]:
         return await self.keeper.call(lambda ledger: ledger.samples(series, start, end))
@@ -205,15 +230,15 @@ class Watcher:
         return ""
 
     async def _conclude(
-        self, config: LineConfig, watch: Watch, finals: list[Verdict], newer: Deployment | None
+        self, config: LineConfig, watch: Watch, finals: list[Verdict], newer: Deployment | None, until: Time
     ) -> None:
         """The verdict on the deployment, from those on its metrics."""
         worst = min(finals, key=lambda verdict: SEVERITY.index(verdict.word))
         words = [verdict.word for verdict in finals]
         if worst.word == "regressed":
             await self._end(config, watch, "regressed", worst.sentence)
-        elif newer is not None and newer.at < watch.until:
-            ran = long_age(newer.at - watch.began)
+        elif newer is not None and until < watch.until:
+            ran = long_age(until - watch.began)
             whole = long_age(watch.until - watch.began)
             sentence = f"replaced by {rollback.short(newer.version)} after {ran} of {whole}"
             await self._end(config, watch, "undecided", sentence)
@@ -225,9 +250,9 @@ class Watcher:
             undecided = next(verdict for verdict in finals if verdict.word != "healthy")
             await self._end(config, watch, "undecided", undecided.sentence)
 
-    async def _end(self, config: LineConfig, watch: Watch, word: str, sentence: str) -> None:
+    async def _end(self, config: LineConfig, watch: Watch, word: VerdictWord, sentence: str) -> None:
         now = self.clock.now()
-        verdict = Verdict(word=word, sentence=sentence, at=now)  # type: ignore[arg-type]
+        verdict = Verdict(word=word, sentence=sentence, at=now)
         event = Judged(
             line=config.name, at=now, deployment=watch.deployment, verdict=verdict, final=True, did=watch.did
         )
@@ -251,6 +276,8 @@ class Watcher:
             await self._measure_one(config, act, metric, known.word if known else "")
 
     async def _measure_one(self, config: LineConfig, act: Act, metric: Metric, known: str) -> None:
+        if self._of_another_time(metric):
+            return
         undone_at, now = act.settled_at or act.at, self.clock.now()
         series = f"{config.name}/{metric.name}"
         rows = await self._kept(series, undone_at, now)

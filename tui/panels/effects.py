@@ -82,8 +82,8 @@ def _halt(moment: Moment, line: Line, target: str) -> Proof:
         return Proof(target, None, None, None, "not asked yet", "warn")
     found = proof(acts[-1], target)
     if acts[-1].state == "verified" and not stands(line, target):
-        pulse = moment.view.pulses.get(f"target:{target}")
-        since = f" since {ago(moment.now - pulse.at)}" if pulse else ""
+        halted = line.halted.get(target)  # recorded when it was first read so, not at each read
+        since = f" since {ago(moment.now - halted.at)}" if halted else ""
         return found._replace(confirmed=None, words=f"moving again{since}", role="stop")
     if found.confirmed is None and found.role == "warn":
         halted = line.halted.get(target)
