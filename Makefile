@@ -81,6 +81,7 @@ servers: .servers/.done
 	@touch $@
 
 # Each set keeps to the versions of the ones before it, so that one environment can hold them all.
+EXTRAS = --extra postgres --extra sql --extra http --extra apprise --extra github-app
 COMPILE = uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --upgrade
 
@@ -88,7 +89,7 @@ pins:
 	@command -v uv >/dev/null || { echo 'make: pins needs uv (pipx install uv)' >&2; exit 1; }
 	$(COMPILE) pyproject.toml -o requirements/run.txt
 	$(COMPILE) requirements/build.in -c requirements/run.txt -o requirements/build.txt
-	$(COMPILE) --group pyproject.toml:dev -c requirements/run.txt -c requirements/build.txt -o requirements/dev.txt
+	$(COMPILE) pyproject.toml $(EXTRAS) --group dev -c requirements/run.txt -c requirements/build.txt -o requirements/dev.txt
 	$(COMPILE) requirements/servers.in -o requirements/servers.txt
 
 clean:

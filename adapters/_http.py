@@ -10,18 +10,18 @@ import base64
 import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from adapters._http_address import Address, Params
 from adapters._http_answer import Call, Reply, opened, translated, whole
-from adapters._http_budget import Budget, Limited
+from adapters._http_budget import Budget, Limited, turned_away
 from adapters._http_client import apart, client
 from adapters._http_events import Event, Events
 from andon.clock import Clock, long_age
 from andon.ports import ACT_LIMIT_S, READ_LIMIT_S, Denied, Garbled, NoAnswer, Refused, Unreachable
-from andon.secret import Secret, SecretError
+from andon.secret import SecretError
 
 if TYPE_CHECKING:
     import httpx
@@ -39,6 +39,20 @@ JSON = "application/json"
 ANY = "application/json, */*;q=0.5"
 
 
+class Openable(Protocol):
+    """A secret that is opened at the moment of use: an `andon.secret.Secret`, or what an adapter makes of one."""
+
+    reference: str
+    """What it is named by; one that begins with `held:` is in memory, and opens at once."""
+
+    @property
+    def where(self) -> str:
+        """The reference in words that may be shown."""
+
+    def open(self) -> str:
+        """The secret itself. Raises SecretError."""
+
+
 class Web:
     """One server, as one connection of the config reaches it. Nothing is opened before the first request.
 
@@ -53,8 +67,8 @@ class Web:
         *,
         name: str,
         clock: Clock,
-        token: Secret | None = None,
-        token_acts: Secret | None = None,
+        token: Openable | None = None,
+        token_acts: Openable | None = None,
         user: str = "",
         header: str = "Authorization",
         scheme: str = "Bearer",
@@ -80,9 +94,21 @@ class Web:
         self._seats = asyncio.Semaphore(READS_AT_ONCE)
         self._kept: OrderedDict[str, Reply] = OrderedDict()
 
-    async def read(self, path: str, *, params: Params | None = None, headers: Mapping[str, str] | None = None) -> Reply:
-        """GET `path`, whatever it holds. Raises Unreachable (as Limited, if it is not to be asked now), Denied, Garbled."""
-        return await self._read(self.address.target(path, params), {"Accept": ANY, **(headers or {})})
+    async def read(
+        self,
+        path: str,
+        *,
+        params: Params | None = None,
+        headers: Mapping[str, str] | None = None,
+        for_act: bool = False,
+        also: tuple[int, ...] = (),
+    ) -> Reply:
+        """GET `path`, whatever it holds. Raises Unreachable (as Limited, if it is not to be asked now), Denied, Garbled.
+
+        `also`: statuses beside 2xx that are an answer, and are not raised; `for_act` as for `get_json`.
+        """
+        target = self.address.target(path, params)
+        return await self._read(target, {"Accept": ANY, **(headers or {})}, for_act=for_act, also=also)
 
     async def get_json(
         self,
@@ -122,6 +148,7 @@ class Web:
         *,
         params: Params | None = None,
         json: Any = None,
+        content: bytes = b"",
         headers: Mapping[str, str] | None = None,
         type: Any = None,  # noqa: A002 - as msgspec calls it
         also: tuple[int, ...] = (),
@@ -129,12 +156,13 @@ class Web:
         """Change something. A Reply means that the server took it: 2xx, or one of the statuses in `also`.
 
         Refused: it would not, for good. Unreachable: nothing left, or it was turned away for now (Limited). NoAnswer:
-        everything else, and a 2xx that is a web page or, where `type` is given, no such JSON. Raises nothing.
+        everything else, and a 2xx that is a web page or, where `type` is given, no such JSON. Raises nothing. `content`: a
+        body as it is, whose Content-Type stands in `headers`.
         """
         call = Call(f"{self.name}: {method}")
         if self._token and not self._token_acts:
             return Refused(f"{self.name} is read-only: set `token_acts:` for this connection")
-        body = b"" if json is None else msgspec.json.encode(json)
+        body = content if json is None else msgspec.json.encode(json)
         sent = {"Accept": ANY, **({"Content-Type": JSON} if body else {}), **(headers or {})}
         try:
             target = self.address.target(path, params)
@@ -196,7 +224,9 @@ class Web:
             client, self._client = self._client, None
             await client.aclose()
 
-    async def _read(self, target: str, headers: dict[str, str], *, for_act: bool = False) -> Reply:
+    async def _read(
+        self, target: str, headers: dict[str, str], *, for_act: bool = False, also: tuple[int, ...] = ()
+    ) -> Reply:
         call = Call(f"{self.name}: GET {_shown(target)}")
         seat = contextlib.nullcontext() if for_act else self._seats
         try:
@@ -206,7 +236,10 @@ class Web:
                 reply, words = await self._exchange(call, "GET", target, headers, b"")
         except TimeoutError as error:
             raise Unreachable(f"{call.what}: no answer in {self.read_limit_s:g} s") from error
-        self._check(call, reply, words, conditional="If-None-Match" in headers)
+        if reply.status not in also:
+            self._check(call, reply, words, conditional="If-None-Match" in headers)
+        else:
+            self._budget.heed(reply.status, reply.headers)
         return reply
 
     def _check(self, call: Call, reply: Reply, words: str, *, conditional: bool = False) -> None:
@@ -234,7 +267,7 @@ class Web:
                 reply.json(Any if kind is None else kind)
             return reply
         said = f"{call.what}: {self.address} answered {status}{words}{call.elsewhere(reply)}"
-        if status == 429 and wait_s is not None:
+        if wait_s is not None and turned_away(status, reply.headers):
             return Limited(said, wait_s)
         if status in (401, 403):
             return Refused(f"{said}; {self._opens(self._token_acts, 'token_acts')}")
@@ -243,19 +276,19 @@ class Web:
             return Refused(said)
         return NoAnswer(f"{said}; it may have been done")
 
-    def _opens(self, secret: Secret | None, key: str) -> str:
+    def _opens(self, secret: Openable | None, key: str) -> str:
         """What would open a door that is closed to this credential."""
         if secret is None:
             return f"set `{key}:` for the connection {self.name}"
         return f"`{key}:` of the connection {self.name} ({secret.where}) is no longer valid, or may not do this"
 
-    async def _credential(self, call: Call, secret: Secret | None) -> dict[str, str]:
+    async def _credential(self, call: Call, secret: Openable | None) -> dict[str, str]:
         """The header that carries the secret, opened now. Raises Denied if that fails."""
         if secret is None:
             return {}
         try:
-            # These two answer at once, and need not wait until a thread has been started.
-            quick = secret.reference.startswith(("env:", "file:"))
+            # These answer at once, and need not wait until a thread has been started.
+            quick = secret.reference.startswith(("env:", "file:", "held:"))
             value = secret.open() if quick else await apart(secret.open)
         except SecretError as error:
             raise Denied(f"{self.name}: {error}") from error

@@ -48,6 +48,11 @@ class Reply(msgspec.Struct, frozen=True):
         """Whether it is a web page, which no API answers with."""
         return "html" in self.headers.get("content-type", "").lower() or self.body.lstrip()[:1] == b"<"
 
+    @property
+    def page(self) -> bool:
+        """Whether its body is one, whatever it calls itself: some call a plain word a web page."""
+        return self.body.lstrip()[:1] == b"<"
+
     def json(self, type: Any = Any) -> Any:  # noqa: A002 - as msgspec calls it
         """The body, strictly: no NaN, no infinity, nothing cut, of the given type. Raises Garbled."""
         if self.html:
@@ -62,7 +67,7 @@ class Reply(msgspec.Struct, frozen=True):
 
     def words(self) -> str:
         """What the server says of its error, as it says it."""
-        if self.html:
+        if self.page:
             return "a web page"
         try:
             said = msgspec.json.decode(self.body)

@@ -18,6 +18,9 @@ RETRY_AFTER_MOST_S = 3600.0
 KEPT_BACK = 0.1
 """The part of a budget that is for acts."""
 
+PREFIXES = ("x-ratelimit", "ratelimit", "x-rate-limit")
+"""What the headers begin with that tell what is left."""
+
 LONG_AGO = 1e9
 """A number above it is a time since 1970, and no number of seconds to wait."""
 
@@ -70,6 +73,12 @@ class Budget:
         return wait_s
 
 
+def turned_away(status: int, headers: Mapping[str, str]) -> bool:
+    """Whether an act was not done because too much was asked, and may be sent again; 403 alone means that it may not."""
+    spent = any(_number(headers.get(f"{prefix}-remaining", "")) == 0 for prefix in PREFIXES)
+    return status == 429 or (status == 403 and (spent or "retry-after" in headers))
+
+
 def wanted_wait_s(status: int, headers: Mapping[str, str], now: Time) -> float | None:
     """Seconds without reads that an answer asks for, between 1 and RETRY_AFTER_MOST_S; None: it does not.
 
@@ -97,6 +106,13 @@ def _retry_after_s(headers: Mapping[str, str], now: Time) -> float | None:
     return None
 
 
+def date_of(headers: Mapping[str, str]) -> Time | None:
+    """What time it is where an answer came from, to the second; None: it does not say."""
+    with contextlib.suppress(ValueError, OverflowError):
+        return _date(headers.get("date", ""))
+    return None
+
+
 def _date(text: str) -> Time:
     """A date of HTTP, of which one form names no zone and means UTC. Raises ValueError, OverflowError."""
     date = email.utils.parsedate_to_datetime(text)
@@ -105,7 +121,7 @@ def _date(text: str) -> Time:
 
 def _spent(headers: Mapping[str, str], now: Time) -> tuple[bool, float | None]:
     """Whether no more than a tenth of the server's budget is left, and in how many seconds it is full again."""
-    for prefix in ("x-ratelimit", "ratelimit", "x-rate-limit"):
+    for prefix in PREFIXES:
         left, most, reset = (_number(headers.get(f"{prefix}-{name}", "")) for name in ("remaining", "limit", "reset"))
         if left is not None and left <= (most or 0.0) * KEPT_BACK:
             # Some tell the time of day, some how long it takes.

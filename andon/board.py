@@ -14,11 +14,13 @@ from andon.events import (
     ActAsked,
     ActStepped,
     Armed,
+    CallTaken,
     ChangesSeen,
     DeploymentSeen,
     Event,
     HaltedSeen,
     Helped,
+    HoldChanged,
     HoldLifted,
     HoldPlaced,
     HoldTaken,
@@ -53,7 +55,7 @@ were folded into it; a version that knows others folds from the start."""
 
 EXPECTED = 3
 """Of so many newest watches a line keeps what was expected of its metrics."""
-CHANGES, RUNS, DEPLOYMENTS, ACTS, HOLDS = 200, 120, 60, 40, 20
+CHANGES, RUNS, DEPLOYMENTS, ACTS, HOLDS, CALLS = 200, 120, 60, 40, 20, 10
 """How many of each a line keeps; acts and holds beside those that are still open."""
 
 
@@ -134,6 +136,15 @@ class Line(msgspec.Struct, frozen=True):
     barriers: dict[DeploymentId, Mark] = {}
     """Irreversible ones; nothing that is said later takes that back."""
     helped: dict[DeploymentId, Recovery] = {}
+    calls: tuple[Act, ...] = ()
+    """The last calls for help, oldest first. A hold that is placed answers the one that was open."""
+    call_has: str = ""
+    """Who looks into the call that is open; empty: nobody."""
+
+    @property
+    def call(self) -> Act | None:
+        """The call for help that is open: nobody cleared it, its time is not over, and no hold was placed since."""
+        return self.calls[-1] if self.calls and not self.calls[-1].settled else None
 
     @property
     def open_holds(self) -> tuple[Hold, ...]:
@@ -346,11 +357,34 @@ def _hold_placed(line: Line, event: HoldPlaced) -> Line:
     if any(hold.id == event.hold.id for hold in line.holds):
         return line
     stop = line.stop or event.hold.id
-    return _with_holds(line, (*line.holds, msgspec.structs.replace(event.hold, stop=stop)))
+    line = _with_holds(line, (*line.holds, msgspec.structs.replace(event.hold, stop=stop)))
+    call = line.call
+    if call is None:
+        return line
+    words = "the line was stopped"
+    return _with_call(line, msgspec.structs.replace(call, state="superseded", words=words, settled_at=event.at))
 
 
 def _hold_taken(line: Line, event: HoldTaken) -> Line:
     return _with_holds(line, _changed(line.holds, event.hold, has=event.who))
+
+
+def _hold_changed(line: Line, event: HoldChanged) -> Line:
+    values: dict[str, object] = {"why": event.why} if event.why else {}
+    if event.until is not None:
+        values["until"] = event.until or None
+    return _with_holds(line, _changed(line.holds, event.hold, **values)) if values else line
+
+
+def _call_taken(line: Line, event: CallTaken) -> Line:
+    call = line.call
+    mine = call is not None and call.id == event.call
+    return msgspec.structs.replace(line, call_has=event.who) if mine else line
+
+
+def _with_call(line: Line, call: Act) -> Line:
+    others = tuple(item for item in line.calls if item.id != call.id)
+    return msgspec.structs.replace(line, calls=(*others, call)[-CALLS:])
 
 
 def _hold_lifted(line: Line, event: HoldLifted) -> Line:
@@ -372,11 +406,16 @@ def _with_holds(line: Line, holds: tuple[Hold, ...]) -> Line:
 def _act_asked(line: Line, event: ActAsked) -> Line:
     if event.act.id in line.acts:
         return line
+    if event.act.kind == "call":
+        known = line.open_holds or any(call.id == event.act.id for call in line.calls)
+        return line if known else msgspec.structs.replace(_with_call(line, event.act), call_has="")
     return _with_acts(line, {**line.acts, event.act.id: event.act})
 
 
 def _act_stepped(line: Line, event: ActStepped) -> Line:
     act = line.acts.get(event.act)
+    if act is None and line.call is not None and line.call.id == event.act:
+        return _with_call(line, stepped(line.call, event))
     if act is None or act.settled:
         return line
     return _with_acts(line, {**line.acts, act.id: stepped(act, event)})
@@ -459,6 +498,8 @@ _FOLDS: dict[type[Event], Any] = {
     Helped: _helped,
     HoldPlaced: _hold_placed,
     HoldTaken: _hold_taken,
+    HoldChanged: _hold_changed,
+    CallTaken: _call_taken,
     HoldLifted: _hold_lifted,
     ActAsked: _act_asked,
     ActStepped: _act_stepped,

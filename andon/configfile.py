@@ -30,6 +30,13 @@ class ThresholdFile(msgspec.Struct, forbid_unknown_fields=True):
     for_: Duration = msgspec.field(default="3m", name="for")
 
 
+class ControlFile(msgspec.Struct, forbid_unknown_fields=True):
+    """The side that was not deployed to: the same two queries, for it."""
+
+    value: str
+    n: str = ""
+
+
 class MetricFile(msgspec.Struct, forbid_unknown_fields=True):
     """One metric of a line."""
 
@@ -46,12 +53,14 @@ class MetricFile(msgspec.Struct, forbid_unknown_fields=True):
     on_regression: Literal["rollback", "stop", "tell"] = "stop"
     on_blind: Literal["tell", "stop"] = "tell"
     threshold: ThresholdFile | None = None
+    control: ControlFile | None = None
 
 
 class WatchFile(msgspec.Struct, forbid_unknown_fields=True):
-    """How long a deployment is watched."""
+    """How long a deployment is watched: the whole, and beside a control."""
 
     full: Duration = "15m"
+    canary: Duration | None = None
 
 
 class NotifyFile(msgspec.Struct, forbid_unknown_fields=True):
@@ -88,6 +97,7 @@ class LineFile(msgspec.Struct, forbid_unknown_fields=True):
     deploy: dict[str, Any] | None = None
     watch: WatchFile = msgspec.field(default_factory=WatchFile)
     shadow: int = 20
+    call: Duration = "2m"
     metrics: list[Any] = []
     notify: list[Any] = []
 
@@ -100,12 +110,10 @@ class TopFile(msgspec.Struct, forbid_unknown_fields=True):
     ledger: str = ""
     name: str = ""
     theme: str = "dark"
-
-
-NOT_YET: Mapping[type[msgspec.Struct], Mapping[str, str]] = MappingProxyType(
-    {WatchFile: {"canary": "does not exist yet; `full` does: the whole deployment is watched for so long"}}
-)
-"""Keys that are to come, with what to write until then."""
+    ascii: bool = False
+    animations: bool = True
+    notify_desktop: bool = False
+    keys: dict[str, str | int | list[str]] = {}
 
 
 def duration(text: Duration) -> float:

@@ -9,11 +9,11 @@ import msgspec
 
 from andon import registry
 from andon.configfile import (
-    NOT_YET,
     SECRET_KEY,
     STATIONS,
     UNITS,
     CIFile,
+    ControlFile,
     DeployFile,
     Duration,
     LineFile,
@@ -24,8 +24,8 @@ from andon.configfile import (
     duration,
 )
 from andon.configtypes import Typed
-from andon.configured import Config, Connection, Entry, LineConfig
-from andon.model import LINE_NAME, Metric, Threshold
+from andon.configured import Config, Connection, Entry, LineConfig, Remapped
+from andon.model import LINE_NAME, Control, Metric, Threshold
 from andon.registry import Place, Station
 from andon.secret import Secret, SecretError
 from andon.text import clean
@@ -37,6 +37,8 @@ LEAST_EVERY_S = 10.0
 LEAST_BUCKETS = 3
 """Of how many buckets beyond a threshold a regression is made, at least."""
 LEAST_WATCH_S = 30.0
+LEAST_CALL_S = 10.0
+"""In less nobody reads who called, and clears it."""
 LONGEST_S = 400 * UNITS["d"]
 MOST_SHADOW = 50
 """A board remembers no more deployments of a line than these, by and large."""
@@ -49,7 +51,7 @@ class Reader:
 
     def __init__(self, document: Document, path: Path, content: bytes) -> None:
         self.document = document
-        self.typed = Typed(document, NOT_YET)
+        self.typed = Typed(document)
         self.path = path
         self.digest = hashlib.sha256(content).hexdigest()[:16]
         self._connections: dict[str, Connection] = {}
@@ -72,6 +74,18 @@ class Reader:
             ledger=top.ledger,
             name=top.name,
             theme=top.theme,
+            theme_place=self.document.place(("theme",)) if "theme" in self.document.data else None,
+            ascii=top.ascii,
+            animations=top.animations,
+            notify_desktop=top.notify_desktop,
+            keys=tuple(
+                Remapped(
+                    id_,
+                    tuple(map(str, keys if isinstance(keys, list) else [keys])),
+                    self.document.place(("keys", id_)),
+                )
+                for id_, keys in top.keys.items()
+            ),
             digest=self.digest,
             warnings=tuple(self._warnings),
         )
@@ -147,7 +161,9 @@ class Reader:
             ci=tuple(self._entry("ci", item, (*where, "ci", i), place) for i, item in enumerate(line.ci)),
             deploy=self._entry("deploy", deploy, (*where, "deploy"), place) if deploy is not None else None,
             watch_s=self._seconds(line.watch.full, (*where, "watch", "full"), LEAST_WATCH_S),
+            canary_s=self._canary(line, where),
             shadow=self._shadow(line.shadow, where),
+            call_s=self._seconds(line.call, (*where, "call"), LEAST_CALL_S),
             metrics=tuple(self._metric(item, (*where, "metrics", i)) for i, item in enumerate(line.metrics)),
             notify=tuple(
                 self._entry("notify", item, (*where, "notify", i), place) for i, item in enumerate(line.notify)
@@ -155,6 +171,16 @@ class Reader:
         )
         self._fits(config, where)
         return config
+
+    def _canary(self, line: LineFile, where: Where) -> float:
+        """Seconds of the window in which metrics are compared with their control; 0: none is given."""
+        if line.watch.canary is None:
+            return 0.0
+        at: Where = (*where, "watch", "canary")
+        seconds = self._seconds(line.watch.canary, at, LEAST_WATCH_S)
+        if seconds > self._seconds(line.watch.full, (*where, "watch", "full")):
+            raise self.document.error(at, "longer than `full`: the whole deployment is watched for that")
+        return seconds
 
     def _shadow(self, count: int, where: Where) -> int:
         if not 0 <= count <= MOST_SHADOW:
@@ -164,14 +190,23 @@ class Reader:
     def _fits(self, line: LineConfig, where: Where) -> None:
         """What no single key shows to be wrong."""
         names = [metric.name for metric in line.metrics]
+        asked = [metric.name for metric in line.measured]
         for index, metric in enumerate(line.metrics):
             at: Where = (*where, "metrics", index)
             if metric.name in names[:index]:
                 raise self.document.error((*at, "name"), f"there are two metrics called {metric.name!r}")
+            if asked.count(metric.name) > names.count(metric.name):
+                raise self.document.error((*at, "name"), f"the control of another metric is kept as {metric.name!r}")
+            if metric.control and line.window_s(metric) < LEAST_BUCKETS * metric.every:
+                words = f"three buckets of {metric.name!r} at least: {LEAST_BUCKETS * metric.every:g}s or more"
+                raise self.document.error((*where, "watch", "canary" if line.canary_s else "full"), words)
             if metric.on_regression == "rollback" and not line.deploy:
                 raise self.document.error((*at, "on_regression"), "the line has no `deploy:` to roll back with")
             if metric.threshold and metric.threshold.for_s > line.watch_s:
                 raise self.document.error((*at, "threshold", "for"), "longer than the watch of a deployment")
+        if line.canary_s and not any(metric.control for metric in line.metrics):
+            words = "no metric of this line has a `control:`, so this window is not used"
+            self._warn((*where, "watch", "canary"), words)
         for target in line.targets:
             if line.targets.count(target) > 1:
                 raise self.document.error(where, f"{target} is named twice as what a stop halts")
@@ -252,14 +287,39 @@ class Reader:
             on_regression=item.on_regression,
             on_blind=item.on_blind,
             threshold=self._threshold(item, every, (*where, "threshold")),
+            control=self._control(item, (*where, "control")),
         )
+
+    def _control(self, item: MetricFile, where: Where) -> Control | None:
+        """What the metric is compared with at the same time."""
+        found: ControlFile | None = item.control
+        if found is None:
+            return None
+        if item.threshold is not None:
+            raise self.document.error(where, "give `threshold` or `control`: one of them judges this metric")
+        if not found.value.strip():
+            raise self.document.error((*where, "value"), "a query is expected here, in the source's language")
+        if (found.value, found.n) == (item.value, item.n):
+            raise self.document.error(
+                where, "the queries are those of the metric itself; they must be of the other side"
+            )
+        if item.kind in ("proportion", "count", "sum"):
+            what = "its trials" if item.kind == "proportion" else "its traffic, as requests, visits or servers"
+            for n, at in ((item.n, where[:-1]), (found.n, where)):
+                if not n.strip():
+                    raise self.document.error(at, f"beside a control a {item.kind} needs `n`: {what}")
+        return Control(value=found.value, n=found.n)
 
     def _warn_of_ranges(self, item: MetricFile, every: float, where: Where) -> None:
         """A query with a range of its own measures something else than the bucket it is asked for."""
-        for key, query in (("value", item.value), ("n", item.n)):
+        queries: list[tuple[Where, str]] = [((*where, "value"), item.value), ((*where, "n"), item.n)]
+        if item.control is not None:
+            at: Where = (*where, "control")
+            queries += [((*at, "value"), item.control.value), ((*at, "n"), item.control.n)]
+        for place, query in queries:
             for fixed in re.findall(r"\[(\d+[smhd])\]", query):
                 if duration(fixed) != every:
-                    self._warn((*where, key), f"[{fixed}] differs from every; write [$every]")
+                    self._warn(place, f"[{fixed}] differs from every; write [$every]")
 
     def _threshold(self, item: MetricFile, every: float, where: Where) -> Threshold | None:
         found: ThresholdFile | None = item.threshold

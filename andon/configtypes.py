@@ -7,7 +7,6 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -30,9 +29,8 @@ _WORDS = {
 class Typed:
     """The values of one document, as structs."""
 
-    def __init__(self, document: Document, not_yet: Mapping[type[msgspec.Struct], Mapping[str, str]]) -> None:
+    def __init__(self, document: Document) -> None:
         self.document = document
-        self.not_yet = not_yet
 
     def convert(self, data: Any, kind: type[Any], where: Where) -> Any:
         """`data` as the struct `kind`, strictly; an unknown key is named with the nearest known one."""
@@ -41,7 +39,7 @@ class Typed:
         fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
         for key in data:
             if key not in fields:
-                raise self.unknown(key, list(fields), where, self.not_yet.get(kind, {}).get(key, ""))
+                raise self.unknown(key, list(fields), where)
         for name, field in fields.items():
             if name in data:
                 self._fits(data[name], field.type, (*where, name))
@@ -49,11 +47,11 @@ class Typed:
                 raise self.document.error(where, f"the key {name!r} is missing")
         return self._decoded(data, kind, where)
 
-    def unknown(self, key: str, known: list[str], where: Where, not_yet: str = "") -> FileError:
+    def unknown(self, key: str, known: list[str], where: Where) -> FileError:
         """What to raise for a key that is not known there."""
         near = difflib.get_close_matches(key, known, 1, 0.5)
         hint = f'did you mean "{near[0]}"?' if near else f"there are {', '.join(sorted(known)) or 'none'}"
-        return self.document.error((*where, key), not_yet or f"unknown key; {hint}")
+        return self.document.error((*where, key), f"unknown key; {hint}")
 
     def _fits(self, data: Any, kind: Any, where: Where) -> None:
         """Raise FileError where `data` is not of the type `kind`: at the innermost place that does not fit."""

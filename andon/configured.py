@@ -36,10 +36,14 @@ class LineConfig(msgspec.Struct, frozen=True):
     deploy: Entry | None = None
     watch_s: float = 900.0
     """How long a deployment is watched before its verdict."""
+    canary_s: float = 0.0
+    """How long metrics with a control are watched; 0: as long as the others."""
     shadow: int = 20
     """After how many watched deployments the judge may roll back; until then it says what it would have done."""
     metrics: tuple[Metric, ...] = ()
     notify: tuple[Entry, ...] = ()
+    call_s: float = 120.0
+    """How long after a call for help the line stops, unless somebody clears the call."""
 
     @property
     def halting(self) -> tuple[Entry, ...]:
@@ -51,6 +55,15 @@ class LineConfig(msgspec.Struct, frozen=True):
     def targets(self) -> tuple[TargetId, ...]:
         """The names of what a stop halts."""
         return tuple(entry.target for entry in self.halting)
+
+    @property
+    def measured(self) -> tuple[Metric, ...]:
+        """What is asked and kept: the metrics, and the controls beside them."""
+        return (*self.metrics, *(metric.beside for metric in self.metrics if metric.beside is not None))
+
+    def window_s(self, metric: Metric) -> float:
+        """How long a deployment is watched on that metric."""
+        return self.canary_s if metric.control is not None and self.canary_s else self.watch_s
 
     def metric(self, name: str) -> Metric | None:
         """The metric of that name."""
@@ -67,6 +80,15 @@ class Connection(msgspec.Struct, frozen=True):
     """Line and column of its name in the file."""
 
 
+class Remapped(msgspec.Struct, frozen=True):
+    """A command of the room with keys of a person's own, as written; the room knows what they mean."""
+
+    command: str
+    keys: tuple[str, ...]
+    place: tuple[int, int] | None = None
+    """Line and column in the file."""
+
+
 class Config(msgspec.Struct, frozen=True):
     """The whole configuration."""
 
@@ -77,6 +99,14 @@ class Config(msgspec.Struct, frozen=True):
     """As written: a path, or a reference to an address; empty: the user's state folder."""
     name: str = ""
     theme: str = "dark"
+    theme_place: tuple[int, int] | None = None
+    """Line and column of the theme in the file."""
+    ascii: bool = False
+    """Whether the room shows no sign beyond ASCII, whatever the terminal could."""
+    animations: bool = True
+    notify_desktop: bool = False
+    """Whether a stop is also told as a notification of the desktop, through the terminal."""
+    keys: tuple[Remapped, ...] = ()
     digest: str = ""
     """A short digest of the file, so that the ledger tells which one an engine ran with."""
     warnings: tuple[str, ...] = ()

@@ -37,8 +37,10 @@ from andon.ports import (
     Accepted,
     Changes,
     Conflict,
+    Denied,
     Deploy,
     Fact,
+    Garbled,
     Halting,
     Metrics,
     NoAnswer,
@@ -166,6 +168,24 @@ class CIContract(SourceContract):
         async with self.opened() as source:
             assert isinstance(await source.cancel("nothing-of-that-name", Why("ann", "try")), ANSWERS)
 
+    async def test_two_watches_do_not_disturb_each_other(self) -> None:
+        """Each lists everything that is open, under the same ids."""
+        async with self.opened() as source:
+            both = await asyncio.gather(facts(source.watch()), facts(source.watch()))
+            first, second = ({item.id for item in found if isinstance(item, Run)} for found in both)
+            assert first & second
+
+    async def test_a_log_that_is_not_there_is_a_failed_read(self) -> None:
+        """Or a log without news; nothing else is raised, whatever the name is."""
+        async with self.opened() as source:
+            for part in ("nothing", "", "../1", "0"):
+                try:
+                    found = await source.log("nothing-of-that-name", part, 0)
+                except (Unreachable, Denied, Garbled):
+                    continue
+                assert isinstance(found, LogPart)
+                assert_clean(found)
+
 
 class DeployContract(SourceContract):
     """A deploy target where at least two versions ran, the last of which is settled."""
@@ -261,6 +281,32 @@ class DeployContract(SourceContract):
             assert after is not None
             assert after.id == current.id
 
+    async def test_a_shorter_history_is_the_beginning_of_a_longer_one(self) -> None:
+        """Newest first, and no more than was asked for."""
+        async with self.opened() as source:
+            longer, shorter = await source.history(50), await source.history(1)
+            assert [item.id for item in shorter] == [item.id for item in longer[:1]]
+
+    async def test_aborting_what_is_not_there_is_an_answer(self) -> None:
+        """An act raises nothing, and what runs still runs."""
+        async with self.opened() as source:
+            current = await source.current()
+            assert current is not None
+            assert isinstance(await source.abort("nothing-of-that-name", Why("ann", "try")), ANSWERS)
+            after = await source.current()
+            assert after is not None
+            assert after.id == current.id
+
+    async def test_what_it_cannot_do_is_refused(self) -> None:
+        """A share of the traffic, where it knows of none."""
+        async with self.opened() as source:
+            if source.can.share:
+                return
+            current = await source.current()
+            assert current is not None
+            answer = await source.share(current.version, 10, expected=current.id, key=new_id())
+            assert isinstance(answer, Refused)
+
 
 class HaltingContract(SourceContract):
     """Something that ships, and is not halted when it is opened."""
@@ -295,10 +341,85 @@ class HaltingContract(SourceContract):
 
             await until(free)
 
+    async def test_a_release_without_a_halt_changes_nothing(self) -> None:
+        """It restores what stood before, and nothing more."""
+        async with self.opened() as source:
+            hold = HoldRef(new_id(), "shop", "ann", "try")
+            before = await source.halted()
+            assert isinstance(await source.release(hold, before), ANSWERS)
+            after = await source.halted()
+            assert {part.name: part.halted for part in after.parts} == {part.name: part.halted for part in before.parts}
+
+    async def test_what_stood_before_still_stands_after_a_release(self) -> None:
+        """A release restores; it does not open what another hold had closed."""
+        async with self.opened() as source:
+            first, second = (HoldRef(new_id(), "shop", who, "try") for who in ("ann", "bo"))
+            before = await source.halted()
+            await source.halt(first)
+            stood = await until(lambda: self._halted(source))
+            await source.halt(second)
+            assert isinstance(await source.release(second, stood), ANSWERS)
+            assert (await source.halted()).halted
+            await source.release(first, before)
+
     @staticmethod
     async def _halted(source: Halting) -> Halted | None:
         found = await source.halted()
         return found if found.halted else None
+
+
+class CordContract:
+    """A line: what ships there, and its way back. Finds the adapters that say they stopped, and did not.
+
+    `opened` gives both. At least two versions ran, the last one is settled, nothing is halted and nothing waits.
+    """
+
+    def opened(self) -> AbstractAsyncContextManager[tuple[Any, Any]]:
+        """What halts, and what deploys. The subclass says how."""
+        raise TypeError(f"{type(self).__name__}.opened() is for the subclass to say")
+
+    async def test_halt_then_back_then_the_fix_then_release_restores_what_stood(self) -> None:
+        """The way back stays open under a hold and opens nothing else; the fix passes; a release ends it, once."""
+        async with self.opened() as (halting, deploy):
+            hold = HoldRef(new_id(), "shop", "ann", "conversion falls")
+            before: Halted = await halting.halted()
+            assert not any(part.halted for part in before.parts)
+            bad: Deployment = await deploy.current()
+            good = next(item for item in await deploy.history(50) if item.version != bad.version and item.available)
+            assert isinstance(await halting.halt(hold), Accepted)
+            await until(lambda: _stands(halting))
+            back = await self._put(deploy, good.version, bad, None)
+            assert (await halting.halted()).halted, "the way back opened what was halted"
+            fix = await self._put(deploy, bad.version, back, hold.id)
+            assert (await halting.halted()).halted, "the fix opened what was halted"
+            for _ in range(2):
+                assert isinstance(await halting.release(hold, before), Accepted)
+                await until(lambda: _as_before(halting, before))
+            assert (await deploy.current()).id == fix.id, "the release shipped something"
+
+    @staticmethod
+    async def _put(deploy: Deploy, version: str, expected: Deployment, through: str | None) -> Deployment:
+        """Deploy a version, and wait until a read shows it."""
+        answer = await deploy.deploy(version, expected=expected.id, key=new_id(), through=through)
+        assert isinstance(answer, Accepted), answer
+
+        async def there() -> Deployment | None:
+            found = await deploy.current()
+            return found if found and found.version == version and found.state == "settled" else None
+
+        found: Deployment = await until(there)
+        assert found.id != expected.id
+        assert answer.ref in ("", found.id)
+        return found
+
+
+async def _stands(halting: Halting) -> bool:
+    return (await halting.halted()).halted
+
+
+async def _as_before(halting: Halting, before: Halted) -> bool:
+    found = await halting.halted()
+    return {part.name: part.halted for part in found.parts} == {part.name: part.halted for part in before.parts}
 
 
 class MetricsContract(SourceContract):

@@ -19,7 +19,7 @@ from andon.acts import NOT_AFTER_S, Door, NotDone
 from andon.board import Board, Line
 from andon.clock import Clock, Time
 from andon.config import LineConfig
-from andon.events import ActAsked, Event, HaltedSeen, HoldLifted, HoldPlaced, HoldTaken
+from andon.events import ActAsked, ActStepped, Event, HaltedSeen, HoldChanged, HoldLifted, HoldPlaced, HoldTaken
 from andon.keeper import Store
 from andon.linestate import FRESH_INTERVALS, LineState, pulse_key, stands, state
 from andon.model import Act, Change, Halted, Hold, HoldId, Note, OwnerKind, TargetId, new_id
@@ -63,17 +63,36 @@ class Cord:
     # ---- pulling
 
     async def pull(
-        self, line: str, who: str, why: str, *, kind: OwnerKind = "person", deployment: str = "", age_s: float = 0.0
+        self,
+        line: str,
+        who: str,
+        why: str,
+        *,
+        kind: OwnerKind = "person",
+        deployment: str = "",
+        age_s: float = 0.0,
+        ends: ActStepped | None = None,
     ) -> Pulled:
         """Stop a line. Sets, never toggles: a second pull of the same owner joins the first.
 
         Raises NotDone if this process may not act. A ledger that does not answer does not keep a halt from being sent.
+        `ends` is the call whose time is over: then the line is stopped in the transaction that ends the call or not at
+        all, and Moved is raised if somebody else ended it first, LedgerUnusable if the ledger does not take it.
         """
         self.door.check_may_act(line)
         async with self._pressing.setdefault((line, who), asyncio.Lock()):
-            return await self._pull(line, who, why, kind, deployment, age_s)
+            return await self._pull(line, who, why, kind, deployment, age_s, ends)
 
-    async def _pull(self, line: str, who: str, why: str, kind: OwnerKind, deployment: str, age_s: float) -> Pulled:
+    async def _pull(
+        self,
+        line: str,
+        who: str,
+        why: str,
+        kind: OwnerKind,
+        deployment: str,
+        age_s: float,
+        ends: ActStepped | None = None,
+    ) -> Pulled:
         waiting = self._unrecorded.hold(line, who)
         if waiting is not None:
             return Pulled(waiting, joined=True, recorded=False)
@@ -93,7 +112,8 @@ class Cord:
                 deployment=deployment,
             )
             acts = [self._halt(board, hold, target, age_s, reads) for target in self._to_halt(board, hold)]
-            placed: list[Event] = [
+            placed: list[Event] = [ends] if ends is not None else []
+            placed += [
                 HaltedSeen(line=line, at=found.at or now, target=target, halted=found)
                 for target, found in reads.items()
                 if found is not None and not found.same(board.halted.get(target))
@@ -101,7 +121,7 @@ class Cord:
             placed += [] if own else [HoldPlaced(line=line, at=now, hold=hold)]
             placed += [ActAsked(line=line, at=now, act=act) for act in acts]
             try:
-                recorded = await self._record(line, hold, acts, placed)
+                recorded = await self._record(line, hold, acts, placed, patient=ends is not None)
             except (AlreadyHeld, Joined):
                 continue  # somebody was faster; look again
             if recorded and self._stop_changed(line, hold):
@@ -121,7 +141,9 @@ class Cord:
         placed = next((item for item in self.store.board.line(line).open_holds if item.id == hold.id), None)
         return placed is None or placed.stop != hold.stop
 
-    async def _record(self, line: str, hold: Hold, acts: Sequence[Act], events: Sequence[Event]) -> bool:
+    async def _record(
+        self, line: str, hold: Hold, acts: Sequence[Act], events: Sequence[Event], *, patient: bool
+    ) -> bool:
         """Commit a pull; False if the ledger did not take it in time, and it was sent without."""
         if not events:
             with suppress(TimeoutError, LedgerUnusable):  # nothing to write: only see what others have lifted meanwhile
@@ -129,8 +151,10 @@ class Cord:
             return True
         commit = asyncio.ensure_future(self.store.commit(*events, urgent=True))
         try:
-            await asyncio.wait_for(asyncio.shield(commit), RECORD_LIMIT_S)
+            await asyncio.wait_for(asyncio.shield(commit), None if patient else RECORD_LIMIT_S)
         except (TimeoutError, LedgerUnusable):
+            if patient:
+                raise
             await self._unrecorded.begin(hold, self.lines[line].targets, commit, events, acts)
             return False
         for act in acts:
@@ -233,11 +257,27 @@ class Cord:
 
     # ---- lifting
 
-    async def take(self, line: str, hold: HoldId, who: str) -> None:
-        """Say that somebody has it."""
+    async def take(self, line: str, hold: HoldId, who: str, *, by: str = "") -> None:
+        """Say that somebody has it; `by` says who handed it over."""
         self.door.check_may_act(line)
         self._open_hold(line, hold)
-        await self.store.commit(HoldTaken(line=line, at=self.clock.now(), hold=hold, who=who))
+        if not who.strip():
+            raise NotDone("say who takes it over")
+        await self.store.commit(HoldTaken(line=line, at=self.clock.now(), hold=hold, who=who, by=by))
+
+    async def change(self, line: str, hold: HoldId, who: str, *, why: str = "", until: Time | None = None) -> None:
+        """Say something else of a hold: another reason, or until when it is meant to hold (0: no end).
+
+        No hold is lifted by its end: it then asks a person to resume or to extend it. Raises NotDone.
+        """
+        self.door.check_may_act(line)
+        self._open_hold(line, hold)
+        if not why.strip() and until is None:
+            raise NotDone("say what is to be changed: the reason, or until when")
+        now = self.clock.now()
+        if until and until <= now:
+            raise NotDone("that time is over already")
+        await self.store.commit(HoldChanged(line=line, at=now, hold=hold, who=who, why=why.strip(), until=until))
 
     async def resume(self, line: str, who: str, why: str, *, hold: HoldId = "", all_: bool = False) -> tuple[Hold, ...]:
         """Lift one hold, or all; the last one lifted releases what the stop halted. Raises NotDone."""
@@ -373,7 +413,7 @@ class Cord:
     async def tell(
         self,
         line: str,
-        kind: Literal["stopped", "resumed", "rollback", "verdict", "blind"],
+        kind: Literal["stopped", "resumed", "rollback", "verdict", "blind", "called"],
         title: str,
         text: str,
         who: str,

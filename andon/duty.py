@@ -75,7 +75,7 @@ class Duty:
                 self._supervise(f"{line.name}/{line.deploy.target}", self._follow_deploy(line, line.deploy))
             for entry in line.halting:
                 self._supervise(f"{line.name}/{entry.target} halted", self._watch_halted(line, entry))
-            for metric in line.metrics:
+            for metric in line.measured:
                 self._supervise(f"{line.name}/{metric.name}", self._measure(line, metric))
             self._supervise(f"{line.name}/judge", self._judge(line))
         self._supervise("clocks", self._compare_clocks)

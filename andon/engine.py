@@ -18,14 +18,16 @@ from typing import Any, TypeVar
 import msgspec
 
 from andon.acts import Door, NotDone
+from andon.calling import Called, Calls
 from andon.clock import Clock, Time
 from andon.config import Config
 from andon.cord import Cord, Pulled, pulse_key
 from andon.duty import Duty
 from andon.events import Marked, MarkWord, Started
+from andon.identities import Known, ask_all
 from andon.keeper import Keeper
-from andon.model import Act, DeploymentId, Hold, HoldId, new_id
-from andon.ports import Lease, LedgerUnusable, Pulse
+from andon.model import Act, DeploymentId, Hold, HoldId, LogPart, RunId, new_id
+from andon.ports import READ_LIMIT_S, Garbled, Lease, LedgerUnusable, Pulse, Unreachable, whole
 from andon.ship import Shipper
 from andon.stations import Stations
 
@@ -175,6 +177,30 @@ class Engine:
         """Say that we have it."""
         return self.ask(lambda: self.cord.take(line, hold, self.who))
 
+    def hand_over(self, line: str, hold: HoldId, to: str) -> "Future[None]":
+        """Say that somebody else has it."""
+        return self.ask(lambda: self.cord.take(line, hold, to, by=self.who))
+
+    def change(self, line: str, hold: HoldId, why: str = "", until: Time | None = None) -> "Future[None]":
+        """Give a hold another reason, or another end (0: none)."""
+        return self.ask(lambda: self.cord.change(line, hold, self.who, why=why, until=until))
+
+    def call(self, line: str, why: str = "") -> "Future[Called]":
+        """Call for help: the line stops after its `call:` unless somebody clears it."""
+        return self.ask(lambda: self.calls.call(line, self.who, why))
+
+    def clear_call(self, line: str, call: str) -> "Future[None]":
+        """Clear a call: the line runs on."""
+        return self.ask(lambda: self.calls.clear(line, call, self.who))
+
+    def take_call(self, line: str, call: str) -> "Future[None]":
+        """Say that we look into a call; its time goes on."""
+        return self.ask(lambda: self.calls.take(line, call, self.who))
+
+    def identify(self) -> "Future[tuple[Known, ...]]":
+        """Ask every source what it is and who we are to it."""
+        return self.ask(lambda: ask_all(self.config, self.stations))
+
     def mark(self, line: str, deployment: DeploymentId, mark: MarkWord, why: str) -> "Future[Marked]":
         """Say what a deployment is."""
         return self.ask(lambda: self.shipper.mark(line, deployment, mark, self.who, why))
@@ -191,6 +217,29 @@ class Engine:
             return await self.door.resolve(self._act(line, act_id), happened=happened, who=self.who)
 
         return self.ask(work)
+
+    def log(self, line: str, source: str, run: RunId, part: str, start: int) -> "Future[LogPart]":
+        """Lines of a job's log from `start` on, of the line's CI of that connection. Raises as a read.
+
+        It is not waited for at the end, as an act is.
+        """
+
+        async def work() -> LogPart:
+            entries = self.config.lines[line].ci
+            named = [entry for entry in entries if entry.source == source] or entries
+            trouble: Exception = Unreachable(f"{line} has no CI that could be asked")
+            for entry in named:
+                try:
+                    async with asyncio.timeout(READ_LIMIT_S):
+                        found = await self.stations.open_ci(line, entry).log(run, part, max(0, start))
+                        return await asyncio.to_thread(whole, found, LogPart)
+                except TimeoutError:
+                    trouble = Unreachable(f"{entry.source}: no log in {READ_LIMIT_S:.0f} s")
+                except Garbled as error:  # another pipeline of the same connection may know the run
+                    trouble = error
+            raise trouble
+
+        return asyncio.run_coroutine_threadsafe(work(), self._loop)
 
     @property
     def busy(self) -> bool:
@@ -233,10 +282,12 @@ class Engine:
         )
         self.cord = Cord(self.config.lines, self.door, self.keeper, self.clock)
         self.shipper = Shipper(self.config.lines, self.door, self.cord, self.keeper, self.clock)
+        self.calls = Calls(self.config.lines, self.door, self.cord, self.keeper, self.clock)
         self._ready.set_result(None)
         tasks = [
             asyncio.create_task(self._forever("lease", self._keep_lease, LOOK_S), name="lease"),
             asyncio.create_task(self._forever("recovery", self._recover, LOOK_S), name="recovery"),
+            asyncio.create_task(self._forever("calls", self._look_at_calls, LOOK_S), name="calls"),
             asyncio.create_task(self._forever("view", self._look, LOOK_S), name="view"),
         ]
         await self._stopping.wait()
@@ -308,6 +359,10 @@ class Engine:
             duty, self._duty = self._duty, None
             await duty.stop()
 
+    async def _look_at_calls(self) -> None:
+        if self._wants_duty:
+            self.calls.look(lease=self._lease is not None)
+
     async def _recover(self) -> None:
         self.door.recover(lease=self._lease is not None)
 
@@ -336,6 +391,7 @@ class Engine:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.calls.stop()
         await self._leave_duty()
         deadline = self.clock.now() + self.clock.real(15)
         while (self._asked or self.busy or self.cord.unrecorded) and self.clock.now() < deadline:

@@ -134,6 +134,26 @@ class HoldTaken(Event, frozen=True):
 
     hold: HoldId
     who: str
+    by: str = ""
+    """Who handed it over; empty: whoever has it took it."""
+
+
+class HoldChanged(Event, frozen=True):
+    """What is said of a hold changed: its reason, or until when it is meant to hold."""
+
+    hold: HoldId
+    who: str
+    why: str = ""
+    """The new reason; empty: as before."""
+    until: Time | None = None
+    """The new end; 0: none; None: as before."""
+
+
+class CallTaken(Event, frozen=True):
+    """Somebody looks into a call; its time goes on."""
+
+    call: ActId
+    who: str
 
 
 class HoldLifted(Event, frozen=True):
@@ -197,6 +217,8 @@ KINDS: dict[str, type[Event]] = {
     "helped": Helped,
     "hold-placed": HoldPlaced,
     "hold-taken": HoldTaken,
+    "hold-changed": HoldChanged,
+    "call-taken": CallTaken,
     "hold-lifted": HoldLifted,
     "act-asked": ActAsked,
     "act-stepped": ActStepped,

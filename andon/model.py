@@ -218,13 +218,13 @@ class Note(Record, frozen=True):
     title: str
     text: str
     key: str
-    kind: Literal["stopped", "resumed", "rollback", "verdict", "blind"] = "stopped"
+    kind: Literal["stopped", "resumed", "rollback", "verdict", "blind", "called"] = "stopped"
     who: str = ""
     authors: tuple[str, ...] = ()
     at: Time = 0.0
 
 
-ActKind = Literal["halt", "release", "push", "rollback", "cancel", "tell"]
+ActKind = Literal["halt", "release", "push", "rollback", "cancel", "tell", "call"]
 ActState = Literal[
     "intent",
     "sent",
@@ -317,6 +317,15 @@ class Threshold(Record, frozen=True, rename={"for_s": "for"}):
 OnRegression = Literal["rollback", "stop", "tell"]
 
 
+class Control(Record, frozen=True):
+    """What a metric is compared with at the same time: the queries for the side that was not deployed to."""
+
+    text_limit: ClassVar[int] = LINE_LIMIT
+
+    value: str
+    n: str = ""
+
+
 class Metric(Record, frozen=True):
     """A named series: what it measures, which direction is bad, and what to do about it."""
 
@@ -340,11 +349,20 @@ class Metric(Record, frozen=True):
     on_regression: OnRegression = "stop"
     on_blind: Literal["tell", "stop"] = "tell"
     threshold: Threshold | None = None
+    control: Control | None = None
 
     @property
     def label(self) -> str:
         """Its short name: at most four signs."""
         return self.short or self.name[:4]
+
+    @property
+    def beside(self) -> "Metric | None":
+        """The series of its control, as a metric that is asked and kept like any other; None: it has none."""
+        if self.control is None:
+            return None
+        name = f"{self.name} (control)"
+        return msgspec.structs.replace(self, name=name, value=self.control.value, n=self.control.n, control=None)
 
 
 class Sample(Record, frozen=True, array_like=True):
@@ -356,6 +374,8 @@ class Sample(Record, frozen=True, array_like=True):
     at: Time
     value: float
     n: float | None = None
+    control: tuple[float, ...] = ()
+    """What its control was in the same bucket: its value, and its n where it has one; empty: not compared with one."""
 
     def shown(self, kind: MetricKind) -> float | None:
         """The number a person reads: the share for a proportion, else the value. None if there were no trials."""

@@ -6,6 +6,7 @@ process, or never end: that is said, within `LOAD_LIMIT_S`.
 """
 
 import importlib
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +22,13 @@ if TYPE_CHECKING:
 
 GROUP = "andon.adapters"
 OURS = "andon"
-LEDGERS = {"sqlite": "adapters.sqlite:SqliteLedger"}
+LEDGERS = {
+    "sqlite": "adapters.sqlite:SqliteLedger",
+    "postgres": "adapters.postgres:PostgresLedger",
+    "postgresql": "adapters.postgres:PostgresLedger",
+}
 """Ours, and named here: to read the distribution's entry points takes longer than to open a ledger."""
+_PASSWORD = re.compile(r"://[^/?#]*:[^/?#]*@|[?&]password=", re.IGNORECASE)
 LOAD_LIMIT_S = 10.0
 """How long a plug-in's module may take to be imported."""
 
@@ -78,6 +84,8 @@ class Adapter(msgspec.Struct, frozen=True):
     deploy: Station | None = None
     metrics: Station | None = None
     notify: Station | None = None
+    verified: str = ""
+    """Against which server and version its tests run, in words: `Buildbot 4.3, a real master`; empty: not said."""
 
 
 class UnknownAdapter(Exception):
@@ -132,13 +140,22 @@ def _imported(point: "EntryPoint") -> Any:
 
 
 def ledger(address: str) -> Callable[..., Any]:
-    """What opens the ledger at `address`: a path for now. Raises UnknownAdapter."""
+    """What opens the ledger at `address`: the path of a file, or an address of a server.
+
+    It is called with the path, a clock and `read_only`; of a server the address is used, which is more than a path. Raises
+    UnknownAdapter, also for an address with a password that was not given by reference.
+    """
     scheme = address.partition("://")[0] if "://" in address else "sqlite"
     if scheme not in LEDGERS:
-        raise UnknownAdapter(f"no ledger for {scheme}://; give the path of a file")
+        raise UnknownAdapter(f"no ledger for {scheme}://; give the path of a file, or postgresql://USER@HOST/DATABASE")
+    if scheme != "sqlite" and _PASSWORD.search(address) and hide(address) == address:  # what was opened is hidden
+        raise UnknownAdapter(
+            "a password stands in the ledger's address, where others can read it: put the whole address into a variable or "
+            "a private file and write `ledger: env:ANDON_LEDGER` in the config, or keep the password in ~/.pgpass"
+        )
     module, _, name = LEDGERS[scheme].partition(":")
     found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return found
+    return found if scheme == "sqlite" else lambda _, clock, **how: found(address, clock, **how)
 
 
 def _points(dist: str) -> "list[EntryPoint]":

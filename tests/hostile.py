@@ -27,7 +27,7 @@ from andon.events import (
     WatchOpened,
 )
 from andon.keeper import Keeper
-from andon.model import Act, Change, Deployment, Halted, Hold, Metric, Part, Run, Stage, Threshold, Verdict
+from andon.model import Act, Change, Deployment, Halted, Hold, Job, Metric, Part, Run, Stage, Threshold, Verdict
 from andon.ports import Lease, Pulse
 from tests.room_helpers import ADAPTER, HOUR, NOW, NoOptions, StillClock, StillEngine, entry, view
 
@@ -72,7 +72,8 @@ def held(line: str, say: Say) -> list[Event]:
 def running(line: str, say: Say) -> list[Event]:
     """A line that runs, with a bad verdict and a source that is gone."""
     found = [*shipped(line, say)]
-    stages = (Stage(say("g"), "test", "failed", NOW - 200, NOW - 100, 60),)
+    jobs = (Job(say("7"), "failed", NOW - 200, NOW - 100, say("8")),)
+    stages = (Stage(say("g"), "test", "failed", NOW - 200, NOW - 100, 60, jobs),)
     waits = Change(say("c"), say("t"), say("u"), NOW - 500)
     found.append(ChangesSeen(line=line, at=NOW - 20, source=say("s"), changes=(waits,)))
     found.append(RunSeen(line=line, at=NOW - 10, source="gh", run=Run(say("i"), say("c"), "failed", stages, NOW - 300)))
@@ -133,6 +134,7 @@ class Den:
         events += [event for name in names for event in running(f"{name}-runs", say(name))]
         self.keeper.submit(lambda ledger: [ledger.commit(event) for event in events]).result()
         self.engine = StillEngine(self.keeper, self._view(tuple(lines), one))
+        self.engine.lines = tuple(say(name)("6") for name in names)
 
     def _view(self, lines: tuple[str, ...], say: Say) -> Any:
         found = view(lines, lease=Lease(f"{say('P')}-12-abcd", 3, NOW + 5, NOW - 1), here=False, clock_words=say("Q"))

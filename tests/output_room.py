@@ -2,7 +2,8 @@
 
     python -m tests.output_room FOLDER LAYERS ATTACKS
 
-LAYERS are those that stay: `both`, `gate` (texts are not cleaned where they come in), `none`; ATTACKS is a JSON object of
+LAYERS are those that stay: `both`, `gate` (texts are not cleaned where they come in), `none`; or `below`, for both and the
+screens below a line. ATTACKS is a JSON object of
 letter to text. Before each view the terminal is given a title that names it.
 """
 
@@ -16,22 +17,30 @@ import andon.model
 import tui.screen_out
 from tests.hostile import Den, Say
 from tui.app import Room
+from tui.panels.facts import readings
 from tui.screens.reason import ReasonScreen
 
 MARK = "\x1b]0;andon view {}\x07"
 SURFACES = {
-    "floor": "BNRbgkotvwy",
+    "floor": "Nbgkotvwy",
     "held": "ABFHKNRTVbhovwxy",
     "runs": "CDKMNSWabgmtuv",
-    "reason": "1BRhowy",
+    "reason": "1howy",
     "told": "234",
     "left": "5",
 }
-"""What strangers wrote, by view and by the letters of `tests/hostile.py`: 52 places."""
+"""What strangers wrote, by view and by the letters of `tests/hostile.py`: 48 places."""
 
 
-DROPPED = "13"
-"""Shown by widgets that leave out what they cannot hold."""
+BELOW = {
+    "deployment": "CMNabkmtv",
+    "about": "v",
+    "run": "67cgitu",
+    "metric": "N",
+}
+"""The same for the screens below a line."""
+DROPPED = "136"
+"""Shown by widgets that leave out what they cannot hold; of a log the colours."""
 MOST_FRAMES = 100
 
 
@@ -65,7 +74,7 @@ class Walk:
 
     def missing(self, name: str) -> list[str]:
         """The surfaces of this view that were not written since it began."""
-        marks = {surface: self.say(name)(surface)[:3] for surface in SURFACES[self.view]}
+        marks = {surface: self.say(name)(surface)[:3] for surface in {**SURFACES, **BELOW}[self.view]}
         seen = {
             surface: (mark, mark[:2] + "\ufffd", mark[:2] if surface in DROPPED else mark)
             for surface, mark in marks.items()
@@ -106,6 +115,42 @@ class Walk:
                 room.action_do("back")
             room.action_do("back")
 
+    async def below(self, name: str) -> None:
+        """Everything below the line that runs: a deployment, what is asked about it, a run with its log, a metric."""
+        room = self.room
+        room.select(f"{name}-runs")
+        room.action_do("open")
+        room.picked = 1
+        room.paint()
+        self.begin("deployment")
+        room.action_do("open")
+        await self.shown(name)
+        self.begin("about")
+        room.action_do("irreversible")
+        await self.shown(name)
+        room.action_do("back")
+        room.action_do("back")
+        room.action_do("other")
+        self.begin("run")
+        room.action_do("open")
+        await self.shown(name)
+        room.action_do("back")
+        room.metric = next(
+            at for at, item in enumerate(readings(room.moment, room.line)) if item.metric.name != "conversion"
+        )
+        room.paint()
+        self.begin("metric")
+        room.action_do("full")
+        await self.shown(name)
+        room.action_do("back")
+        room.action_do("back")
+
+    async def walk_below(self) -> None:
+        """The screens below a line, for each text."""
+        for name in self.names:
+            await self.below(name)
+        self.room.exit(message="", return_code=0)
+
     async def told(self, name: str) -> None:
         """What the room tells beside its panels."""
         room, say = self.room, self.say(name)
@@ -130,7 +175,7 @@ class Walk:
 def main() -> int:
     """Walk and leave."""
     folder, layers, attacks = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
-    if layers != "both":
+    if layers not in ("both", "below"):
         andon.model.clean = lambda text, limit=0: text
     if layers == "none":
         tui.screen_out.gate = lambda text: text
@@ -144,7 +189,8 @@ def main() -> int:
     room.sight._opened -= 60
     room.announcer.look = lambda _: None  # no bell for each hold that comes into sight
     room.set_interval = lambda *_, **__: None  # it is painted when the walk says so
-    room.call_after_refresh(lambda: room.run_worker(Walk(room, names, say).walk(), exit_on_error=True))
+    way = Walk.walk_below if layers == "below" else Walk.walk
+    room.call_after_refresh(lambda: room.run_worker(way(Walk(room, names, say)), exit_on_error=True))
     room.run()
     den.keeper.close()
     return room.return_code or 0

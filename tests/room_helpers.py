@@ -35,6 +35,7 @@ from andon.model import (
     Deployment,
     Halted,
     Hold,
+    LogPart,
     Metric,
     Part,
     Run,
@@ -392,6 +393,40 @@ class StillEngine:
 
     def take(self, line: str, hold: str) -> "Future[Any]":
         return self._ask("take", line, hold)
+
+    def hand_over(self, line: str, hold: str, to: str) -> "Future[Any]":
+        return self._ask("hand over", line, hold, to)
+
+    def change(self, line: str, hold: str, why: str = "", until: float | None = None) -> "Future[Any]":
+        return self._ask("change", line, hold, why, until)
+
+    def push(self, line: str, version: str, why: str, through: str = "") -> "Future[Any]":
+        return self._ask("push", line, version, why, through)
+
+    def call(self, line: str, why: str = "") -> "Future[Any]":
+        return self._ask("call", line)
+
+    def clear_call(self, line: str, call: str) -> "Future[Any]":
+        return self._ask("clear call", line, call)
+
+    def take_call(self, line: str, call: str) -> "Future[Any]":
+        return self._ask("take call", line, call)
+
+    known: tuple[Any, ...] = ()
+    """What the sources answered."""
+
+    def identify(self) -> "Future[Any]":
+        future: Future[Any] = Future()
+        future.set_result(self.known)
+        return future
+
+    lines: tuple[str, ...] = ()
+    """What every log holds."""
+
+    def log(self, line: str, source: str, run: str, part: str, start: int) -> "Future[LogPart]":
+        future: Future[LogPart] = Future()
+        future.set_result(LogPart(self.lines[start:], len(self.lines), True))
+        return future
 
     def mark(self, line: str, deployment: str, mark: str, why: str) -> "Future[Any]":
         return self._ask("mark", line, deployment, mark, why)

@@ -97,14 +97,57 @@ WRONG = {
         "connections: {shop: {adapter: plant, sed: 3}}\nlines: {a: {deploy: {from: shop}}}",
         '1:38: connections.shop.sed: unknown key; did you mean "seed"?',
     ),
-    "a key like no other": (f"{SHOP}zzzzzzzz: 1\n", "4:1: zzzzzzzz: unknown key; there are connections, ledger, lines"),
+    "a key like no other": (
+        f"{SHOP}zzzzzzzz: 1\n",
+        "4:1: zzzzzzzz: unknown key; there are animations, ascii, connections, keys, ledger, lines",
+    ),
     "a key that does nothing there": (
         lines("ci: [{from: shop, only_way_in: true}]"),
         "6:23: lines.checkout.ci[0].only_way_in: unknown key; there are every, from, halts",
     ),
-    "watch.canary": (
-        lines("deploy: {from: shop}\nwatch: {canary: 1m, full: 15m}"),
-        "7:13: lines.checkout.watch.canary: does not exist yet; `full` does",
+    "a canary's window longer than the watch": (
+        lines("deploy: {from: shop}\nwatch: {canary: 20m, full: 15m}"),
+        "7:13: lines.checkout.watch.canary: longer than `full`: the whole deployment is watched for that",
+    ),
+    "a canary's window of two buckets": (
+        metric("n: visits, control: {value: b, n: c}", "deploy: {from: shop}\nwatch: {canary: 2m}"),
+        "7:13: lines.checkout.watch.canary: three buckets of 'conv' at least: 180s or more",
+    ),
+    "a typo in a control": (
+        metric("control: {valeu: b}"),
+        '8:20: lines.checkout.metrics[0].control.valeu: unknown key; did you mean "value"?',
+    ),
+    "a control without a query": (
+        metric("control: {n: b}"),
+        "8:10: lines.checkout.metrics[0].control: the key 'value' is missing",
+    ),
+    "a control with an empty query": (
+        metric("n: visits, control: {value: ' ', n: c}"),
+        "8:31: lines.checkout.metrics[0].control.value: a query is expected here",
+    ),
+    "a control without its trials": (
+        metric("n: visits, control: {value: b}"),
+        "8:21: lines.checkout.metrics[0].control: beside a control a proportion needs `n`: its trials",
+    ),
+    "a control of a count without its traffic": (
+        metric("kind: count, control: {value: b, n: c}"),
+        "8:9: lines.checkout.metrics[0]: beside a control a count needs `n`: its traffic, as requests, visits or servers",
+    ),
+    "a control that is the metric itself": (
+        metric("n: visits, control: {value: conversion, n: visits}"),
+        "8:21: lines.checkout.metrics[0].control: the queries are those of the metric itself",
+    ),
+    "a control and a threshold": (
+        metric("n: visits, threshold: {below: 0.02}, control: {value: b, n: c}"),
+        "8:47: lines.checkout.metrics[0].control: give `threshold` or `control`: one of them judges this metric",
+    ),
+    "a metric that is called as the control of another": (
+        lines(
+            "metrics:\n"
+            "  - {name: a, from: shop, kind: gauge, bad: falls, value: x, control: {value: y}}\n"
+            "  - {name: a (control), from: shop, kind: gauge, bad: falls, value: z}"
+        ),
+        "8:10: lines.checkout.metrics[1].name: the control of another metric is kept as 'a (control)'",
     ),
     "promote: automatic": (
         lines("promote: automatic\ndeploy: {from: shop}"),
@@ -497,6 +540,30 @@ def test_a_warning_is_no_error(tmp_path):
     assert second.endswith("it is bad when this metric falls, and no `below` would see that")
 
 
+def test_a_control_is_asked_beside_its_metric_and_has_a_window_of_its_own(tmp_path):
+    text = lines("""
+        watch: {canary: 5m, full: 15m}
+        metrics:
+          - {name: a, from: shop, kind: count, bad: falls, value: x, n: v, every: 30s,
+             control: {value: "y[2m]", n: w}}
+          - {name: b, from: shop, kind: gauge, bad: falls, value: z}""")
+    found = load(written(tmp_path, text))
+    line = found.lines["checkout"]
+    a, b, beside = line.measured
+    assert (a.name, b.name, beside.name) == ("a", "b", "a (control)")
+    assert (beside.value, beside.n, beside.kind, beside.every) == ("y[2m]", "w", "count", 30.0)
+    assert (beside.control, beside.beside, b.beside) == (None, None, None)
+    assert (line.window_s(a), line.window_s(b)) == (300.0, 900.0)
+    (warning,) = found.warnings
+    assert "metrics[0].control.value: [2m] differs from every; write [$every]" in warning
+
+
+def test_a_canary_window_that_no_metric_uses_is_warned_of(tmp_path):
+    found = load(written(tmp_path, lines("deploy: {from: shop}\nwatch: {canary: 1m, full: 15m}")))
+    (warning,) = found.warnings
+    assert "7:13: lines.checkout.watch.canary: no metric of this line has a `control:`" in warning
+
+
 def test_a_config_means_what_it_says(tmp_path):
     found = load(ROOT / "sample_config.yaml")
     line = found.lines["checkout"]
@@ -585,7 +652,7 @@ def adapters_keys(name: str) -> set[str]:
 
 
 def test_the_structs_are_found():
-    assert len(FILE_STRUCTS) == 8
+    assert len(FILE_STRUCTS) == 9
     assert {"plant", "buildbot", "command", "prometheus"} <= set(registry.names())
 
 
@@ -603,7 +670,7 @@ def test_every_key_of_the_core_stands_in_the_sample():
 
     sample = (ROOT / "sample_config.yaml").read_text()
     walk(Document("sample", sample.encode()).data)
-    mentioned = {"ledger", "n", "below"}  # in a comment, or in one of its lines only
+    mentioned = {"ledger", "n", "below", "control", "canary"}  # in a comment, or in one of its lines only
     for kind in FILE_STRUCTS:
         for key in keys_of(kind) - written_there:
             assert key in mentioned, f"{key} of {kind.__name__} is not in the sample"
@@ -635,6 +702,7 @@ SECTIONS = {
     "DeployFile": "deploy",
     "MetricFile": "metrics",
     "ThresholdFile": "threshold",
+    "ControlFile": "control",
 }
 
 

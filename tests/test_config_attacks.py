@@ -9,12 +9,13 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 import yaml
 
-from andon import config, registry
+from andon import configplace, registry
 from andon.config import load
 from andon.secret import Secret, SecretError
 from andon.yamlfile import FileError
@@ -231,7 +232,7 @@ def test_nobody_else_can_put_another_config_or_program_in_its_place(mode, owner,
     folder.chmod(mode)
     said = why_not(path)
     assert (words in said) if words else said == ""
-    monkeypatch.setattr(config, "_trust_folder", lambda path: None)  # the mutant: without the look, it is taken
+    monkeypatch.setattr(configplace, "_trust_folder", lambda path: None)  # the mutant: without the look, it is taken
     assert why_not(path) == ""
 
 
@@ -316,13 +317,13 @@ def test_what_was_looked_at_is_what_is_read(tmp_path, monkeypatch):
     path = written(tmp_path, "name: trusted\n" + GOOD)
     other = tmp_path / "other.yaml"
     other.write_text("name: swapped\n" + GOOD)
-    look = config._trust
+    look = configplace._trust
 
     def look_and_swap(path: Path, status: os.stat_result) -> None:
         look(path, status)
         other.replace(path)
 
-    monkeypatch.setattr(config, "_trust", look_and_swap)
+    monkeypatch.setattr(configplace, "_trust", look_and_swap)
     assert load(path).name == "trusted"
     assert "swapped" in path.read_text()
 
@@ -417,6 +418,13 @@ def using(adapter: str) -> str:
     return f"connections: {{x: {{adapter: '{adapter}'}}, shop: {{adapter: plant}}}}\n" + GOOD.partition("\n")[2]
 
 
+OURS = sorted(
+    point.name
+    for point in entry_points(group="andon.adapters")
+    if point.dist is not None and point.dist.name == "andon"
+)
+
+
 @pytest.mark.parametrize("names", [("ci",), ("plant", "buildbot", "command", "prometheus", "sqlite", "github")])
 def test_a_plug_in_that_no_connection_names_is_never_run(names, installed, tmp_path, capsys):
     """Also where it calls itself as one of ours."""
@@ -425,7 +433,7 @@ def test_a_plug_in_that_no_connection_names_is_never_run(names, installed, tmp_p
     assert load(path).connections["shop"].adapter.title != "x"
     assert cli.run(["-c", str(path), "--ledger", str(tmp_path / "state" / "l.db"), "check"]) == 0
     assert cli.run(["schema"]) == 0
-    assert registry.names() == ["buildbot", "command", "plant", "prometheus"]
+    assert registry.names() == OURS
     assert registry.ledger("/tmp/l.db").__module__ == "adapters.sqlite"
     assert not ran()
     assert "acme" not in capsys.readouterr().out
@@ -434,16 +442,16 @@ def test_a_plug_in_that_no_connection_names_is_never_run(names, installed, tmp_p
 @pytest.mark.parametrize(
     ("named", "words"),
     [
-        ("ci", "no adapter 'ci'; there are buildbot"),
+        ("ci", "no adapter 'ci'; there are apprise"),
         ("acme:ci", "no distribution 'acme' with an adapter 'ci' is installed"),
         ("acme-y:ci", "no distribution 'acme-y' with an adapter 'ci' is installed"),
         ("acme-x:cd", "no distribution 'acme-x' with an adapter 'cd' is installed"),
         ("acme-x:", "no distribution 'acme-x' with an adapter '' is installed"),
-        (":ci", "no adapter ':ci'; there are buildbot"),
+        (":ci", "no adapter ':ci'; there are apprise"),
         ("../site/acme-x:ci", "with an adapter 'ci' is installed"),
         ("acme-x:acme_x:ci", "no distribution 'acme-x:acme_x' with an adapter 'ci' is installed"),
         ("andon:ci", "no distribution 'andon' with an adapter 'ci' is installed"),
-        ("acme_x", "no adapter 'acme_x'; there are buildbot"),
+        ("acme_x", "no adapter 'acme_x'; there are apprise"),
     ],
 )
 def test_a_plug_in_runs_only_under_its_whole_name(named, words, installed, tmp_path):

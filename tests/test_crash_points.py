@@ -34,7 +34,7 @@ COMMITS = (
     "release accepted",
     "release verified",
 )
-CALLS = ("halted()", "current()", "history()", "halt()", "deploy()", "release()")
+CALLS = ("halted()", "current()", "halt()", "deploy()", "release()")
 POINTS = [f"{when} {name}" for name in COMMITS for when in ("before", "within", "after")]
 POINTS += [f"{when} {name}" for name in CALLS for when in ("before", "after")]
 SPEED = 50.0

@@ -1,6 +1,8 @@
 """Themes: the loader's errors, and that what is read can be read: contrast and colour blindness, from the files."""
 
 import math
+import subprocess
+import sys
 from itertools import combinations
 from pathlib import Path
 
@@ -11,37 +13,41 @@ from textual.widgets import Static
 
 import themes
 from andon.yamlfile import FileError
+from tests.helpers import until
 from themes import ANSI, ROLES, load, names, to_textual
+from tui.announcing import Announcer
+from tui.panels.sheet import Ink
 
-BUILT_IN = ("dark", "deuteranopia", "light", "sixteen")
-TRUE_COLOUR = ("dark", "light", "deuteranopia")
+BUILT_IN = ("dark", "deuteranopia", "high-contrast", "light", "sixteen", "tritanopia")
+TRUE_COLOUR = ("dark", "light", "deuteranopia", "tritanopia", "high-contrast")
 
 # WCAG 2 ratios: text needs 4.5, a sign or a belt 3.
 CONTRAST = {
-    ("fg", "bg"): (15.8, 16.5, 15.8),
-    ("mid", "bg"): (10.2, 9.5, 10.2),
-    ("dim", "bg"): (6.3, 5.7, 6.3),
-    ("dim", "raise"): (5.8, 5.1, 5.8),
-    ("dim", "sel"): (5.4, 5.1, 5.4),
-    ("ok", "bg"): (9.0, 5.8, 7.5),
-    ("stop", "bg"): (7.4, 6.4, 8.2),
-    ("warn", "bg"): (10.1, 5.7, 14.6),
-    ("move", "bg"): (8.8, 6.4, 12.1),
-    ("blind", "bg"): (8.8, 6.9, 10.4),
-    ("rail", "bg"): (3.3, 3.2, 3.3),
-    ("fg", "chip"): (11.7, 12.7, 11.7),
-    ("fg", "movechip"): (10.9, 13.0, 10.0),
-    ("stop", "stopchip"): (5.6, 4.8, 5.6),
-    ("warn", "warnchip"): (6.4, 4.7, 8.7),
-    ("onstop", "stopbg"): (7.4, 6.7, 5.1),
-    ("onwarn", "warnbg"): (8.8, 10.0, 12.5),
-    ("onblind", "blindbg"): (8.2, 7.2, 8.2),
-    ("line", "band"): (10.1, 11.9, 10.5),
-    ("stop", "band"): (5.5, 5.5, 6.3),
+    ("fg", "bg"): (15.8, 16.5, 15.8, 15.8, 21.0),
+    ("mid", "bg"): (10.2, 9.5, 10.2, 10.2, 21.0),
+    ("dim", "bg"): (6.3, 5.7, 6.3, 6.3, 13.6),
+    ("dim", "raise"): (5.8, 5.1, 5.8, 5.8, 11.3),
+    ("dim", "sel"): (5.4, 5.1, 5.4, 5.4, 9.4),
+    ("ok", "bg"): (9.0, 5.8, 7.5, 9.4, 16.2),
+    ("stop", "bg"): (7.4, 6.4, 8.2, 6.7, 10.3),
+    ("warn", "bg"): (10.1, 5.7, 14.6, 11.5, 14.7),
+    ("move", "bg"): (8.8, 6.4, 12.1, 12.3, 12.6),
+    ("blind", "bg"): (8.8, 6.9, 10.4, 7.5, 12.3),
+    ("rail", "bg"): (3.3, 3.2, 3.3, 3.3, 8.0),
+    ("fg", "chip"): (11.7, 12.7, 11.7, 11.7, 13.2),
+    ("fg", "movechip"): (10.9, 13.0, 10.0, 10.0, 11.8),
+    ("stop", "stopchip"): (5.6, 4.8, 5.6, 5.0, 7.7),
+    ("warn", "warnchip"): (6.4, 4.7, 8.7, 7.3, 9.2),
+    ("onstop", "stopbg"): (7.4, 6.7, 5.1, 7.4, 8.4),
+    ("onwarn", "warnbg"): (8.8, 10.0, 12.5, 8.8, 14.7),
+    ("onblind", "blindbg"): (8.2, 7.2, 8.2, 8.6, 8.9),
+    ("line", "band"): (10.1, 11.9, 10.5, 10.1, 16.0),
+    ("stop", "band"): (5.5, 5.5, 6.3, 4.9, 7.8),
 }
 STATES = ("ok", "stop", "warn", "move", "blind")
 
-# Machado, Oliveira and Fernandes 2009: what a deuteranope sees, in linear light.
+# Machado, Oliveira and Fernandes 2009: what a deuteranope and a tritanope see, in linear light.
+TRITANOPE = ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.303900))
 DEUTERANOPE = ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881))
 
 
@@ -65,11 +71,10 @@ def lab(rgb: tuple[float, ...]) -> tuple[float, float, float]:
     return 116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)
 
 
-def seen_apart(one: str, other: str) -> float:
-    """How far apart two colours are for a deuteranope (CIE 1976)."""
+def seen_apart(one: str, other: str, sight: tuple[tuple[float, ...], ...] = DEUTERANOPE) -> float:
+    """How far apart two colours are for somebody with that sight (CIE 1976)."""
     seen = [
-        tuple(sum(m * c for m, c in zip(row, linear(colour), strict=True)) for row in DEUTERANOPE)
-        for colour in (one, other)
+        tuple(sum(m * c for m, c in zip(row, linear(colour), strict=True)) for row in sight) for colour in (one, other)
     ]
     return math.dist(lab(seen[0]), lab(seen[1]))
 
@@ -104,9 +109,15 @@ def test_how_far_ok_and_stop_are_apart_for_a_deuteranope(name: str, distance: in
 
 
 @pytest.mark.parametrize("pair", tuple(combinations(STATES, 2)), ids=" ".join)
-def test_in_the_theme_for_deuteranopes_any_two_states_are_told_apart(pair: tuple[str, str]) -> None:
-    theme = load("deuteranopia")
-    assert seen_apart(theme[pair[0]], theme[pair[1]]) >= 15
+def test_in_the_colour_blind_themes_any_two_states_are_told_apart(pair: tuple[str, str]) -> None:
+    for name, sight in (("deuteranopia", DEUTERANOPE), ("tritanopia", TRITANOPE)):
+        theme = load(name)
+        assert seen_apart(theme[pair[0]], theme[pair[1]], sight) >= 15
+
+
+def test_high_contrast_is_seven_to_one_wherever_something_is_read() -> None:
+    theme = load("high-contrast")
+    assert min(contrast(theme[ink], theme[ground]) for ink, ground in CONTRAST) >= 7.0
 
 
 def test_the_sixteen_colours_are_the_terminals_own() -> None:
@@ -216,3 +227,66 @@ def test_a_theme_that_is_not_there_is_named_with_what_is(name: str, words: str) 
     with pytest.raises(FileError) as caught:
         load(name)
     assert words in str(caught.value)
+
+
+# ---- in the room
+
+
+async def test_a_theme_from_the_configs_folder_is_shown(tmp_path: Path) -> None:
+    from msgspec.structs import replace
+
+    from tests.room_helpers import shop
+
+    with shop(tmp_path) as made:
+        (made.config.folder / "themes").mkdir()
+        written(made.config.folder / "themes", {"ok": '"#00ff00"'})
+        made.config = replace(made.config, ascii=True, animations=False)
+        room = made.room(theme="mine")
+        assert room.painter.style(Ink("ok")).color.name == "#00ff00"
+        assert room.painter.looks.ascii
+        assert room.animation_level == "none"
+
+
+def test_nothing_moves_over_ssh_and_a_notification_is_one_sequence() -> None:
+    from tui.announcing import notification
+    from tui.panels.looks import over_ssh
+
+    assert over_ssh({"SSH_CONNECTION": "10.0.0.1 1 10.0.0.2 22"})
+    assert not over_ssh({})
+    assert notification("mail stopped", {"TERM": "xterm-kitty"}) == "\x1b]9;andon: mail stopped\x07"
+    assert notification("mail stopped", {"TERM": "foot"}) == "\x1b]777;notify;andon;mail stopped\x07"
+    inside = notification("mail stopped", {"TERM": "tmux-256color", "TMUX": "x"})
+    assert inside == "\x1bPtmux;\x1b\x1b]9;andon: mail stopped\x07\x1b\\"
+
+
+@pytest.mark.parametrize("desktop", [False, True])
+async def test_a_stop_is_told_to_the_desktop_only_where_that_was_asked_for(tmp_path: Path, desktop: bool) -> None:
+    from tests.room_helpers import hold, shop
+
+    with shop(tmp_path) as made:
+        room = made.room()
+        wrote: list[str] = []
+        room.announcer = Announcer(lambda: wrote.append("bell"), wrote.append, desktop=desktop)
+        async with room.run_test():
+            await until(lambda: room.moment is not None)
+            made.write(hold("mail", "bo", 1, "#(rm)"))
+            await until(lambda: "bell" in wrote)
+    told = [text for text in wrote if text.startswith("\x1b]9")]
+    assert told == (["\x1b]9;andon: mail stopped\x07"] if desktop else [])
+
+
+@pytest.mark.parametrize("theme", ["mine", "themes/mine.yaml"])
+def test_a_bad_theme_of_ones_own_is_reported_by_file_and_key(theme: str, tmp_path: Path) -> None:
+    (tmp_path / "themes").mkdir()
+    path = written(tmp_path / "themes", {"bgg": '"#000000"'})
+    given = theme if "/" not in theme else str(path)
+    config = tmp_path / "andon.yaml"
+    config.write_text(
+        f"connections: {{s: {{adapter: plant}}}}\nlines: {{a: {{deploy: {{from: s}}}}}}\ntheme: {given}\n"
+    )
+    config.chmod(0o600)
+    andon = Path(sys.executable).with_name("andon")
+    done = subprocess.run([andon, "-c", config, "check"], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"{config}:3:1: theme: {path}:")
+    assert 'colours.bgg: unknown role; did you mean "bg"?' in done.stderr

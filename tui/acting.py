@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from andon import rollback as rollbacks
+from andon.acts import NotDone
 from andon.engine import Engine
 from andon.keeper import Keeper
 from andon.model import Act
@@ -32,7 +33,9 @@ class Asked(msgspec.Struct):
     recorded: Callable[[], bool] = lambda: True
     """Whether the ledger has it."""
     withheld: bool = False
-    """Whether something was asked for that another line's hold keeps from being done now."""
+    """Whether something was asked for that is not done yet: another line's hold keeps it, or nobody is there to do it."""
+    refused: bool = False
+    """Whether a part of it was refused; the words say which."""
 
 
 def _acting(ask: Callable[[Desk, Engine, argparse.Namespace], Asked]) -> Callable[..., int]:
@@ -55,16 +58,49 @@ def _acting(ask: Callable[[Desk, Engine, argparse.Namespace], Asked]) -> Callabl
 
 def _asked_pull(desk: Desk, engine: Engine, args: argparse.Namespace) -> Asked:
     names = list(desk.config.lines) if args.all else [args.line]
-    pulled = [future.result() for future in [engine.pull(name, args.reason) for name in names]]
+    pulled, refused = [], {}
+    for name, future in {name: engine.pull(name, args.reason) for name in names}.items():
+        try:
+            pulled.append(future.result())
+        except NotDone as error:
+            if len(names) == 1:
+                raise
+            refused[name] = str(error)  # one line that may not be stopped keeps no other from it
     holds = {item.hold.id: item.hold for item in pulled}
     keeper = engine.keeper
 
     def recorded() -> bool:
         return all(any(hold.id == item.id for item in keeper.board.line(hold.line).holds) for hold in holds.values())
 
-    words = "\n".join(f"{hold.line}: hold {hold.id} by {hold.owner}" for hold in holds.values())
+    words = "\n".join(
+        [
+            *(f"{hold.line}: hold {hold.id} by {hold.owner}" for hold in holds.values()),
+            *(f"{name}: not stopped: {why}" for name, why in refused.items()),
+        ]
+    )
     acts = _acts_of(engine, names, "halt", {hold.stop for hold in holds.values()})
-    return Asked(list(holds.values()), acts, words, recorded)
+    return Asked(list(holds.values()), acts, words, recorded, refused=bool(refused))
+
+
+def _asked_call(desk: Desk, engine: Engine, args: argparse.Namespace) -> Asked:
+    name, keeper = args.line, engine.keeper
+    if args.clear:
+        call = keeper.board.line(name).call
+        if call is None:
+            raise NotDone(f"nobody has called for help on {name}")
+        engine.clear_call(name, call.id).result()
+        return Asked(call, list, f"{name}: the call by {call.who} is cleared")
+    called = engine.call(name, args.reason).result()
+    act = called.act
+    left = max(0, round(act.not_before - desk.clock.now()))
+    already = " already" if called.joined else ""
+    words = f"{name}: called{already} by {act.who}; it stops in {left} s unless somebody clears the call"
+    watched = keeper.submit(lambda ledger: ledger.lease()).result() is not None
+    if not watched:
+        words += (
+            "\nnobody watches now: unless a room or `andon watch` is there by then, nobody stops it; `andon pull` does"
+        )
+    return Asked(act, list, words, withheld=not watched)
 
 
 def _asked_resume(desk: Desk, engine: Engine, args: argparse.Namespace) -> Asked:
@@ -124,7 +160,7 @@ def _prove(desk: Desk, keeper: Keeper, asked: Asked, args: argparse.Namespace) -
         return complain(f"{why}\nsent, but not recorded, and not known whether it took effect")
     text = "\n".join([*filter(None, [asked.words]), *(_act_text(act) for act in acts)])
     out({"asked": asked.shown, "acts": acts}, args, text)
-    if any(act.state in ("refused", "failed", "superseded", "expired", "withdrawn") for act in acts):
+    if asked.refused or any(act.state in ("refused", "failed", "superseded", "expired", "withdrawn") for act in acts):
         return REFUSED
     if any(act.state == "unknown" for act in acts):
         return NO_ANSWER
@@ -147,3 +183,4 @@ resume = _acting(_asked_resume)
 rollback = _acting(_asked_rollback)
 push = _acting(_asked_push)
 mark = _acting(_asked_mark)
+call = _acting(_asked_call)

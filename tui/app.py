@@ -24,22 +24,27 @@ from andon.keeper import Keeper
 from andon.ports import LedgerUnusable
 from tui.announcing import GIVE_TITLE_BACK, KEEP_TITLE, Announcer, failures
 from tui.arming import Arming
-from tui.commands import BY_ID, COMMANDS
+from tui.commands import BY_ID
 from tui.doing import Doing
 from tui.engine import Engine
+from tui.keymap import DEFAULT, Keys
 from tui.leaving import crash_text
 from tui.leaving_words import left_undone
 from tui.moment import Moment, signature
+from tui.offering import offers
 from tui.panels.danger import data_age, grace_s
-from tui.panels.looks import Painter, few_colours, here
+from tui.panels.looks import Painter, few_colours, here, over_ssh
 from tui.panels.panel import Panel
 from tui.panels.troubles import troubles
+from tui.screens.detail import Detail
 from tui.screens.floor import FloorScreen
 from tui.screens.frame import RoomScreen
 from tui.screens.line import LineScreen
 from tui.screens.reason import ReasonScreen
 from tui.screenshot import Screenshots
 from tui.sight import Sight
+from tui.studying import Studying
+from tui.tailing import Tailing
 from tui.terminal import Armed, Danger, GatedApp, Terminal
 
 log = logging.getLogger("andon.room")
@@ -83,33 +88,53 @@ class Room(Screenshots[None], GatedApp[None]):
         *,
         wall: bool = False,
         log_path: Path | None = None,
+        keys: Keys = DEFAULT,
     ) -> None:
         """Prepare. Keeper and engine were started by the caller, who stops them. Raises FileError for a theme."""
-        found = themes.load("sixteen" if theme == "dark" and few_colours(os.environ) else theme)
-        looks = here(sixteen=found.ansi)
+        named = "sixteen" if theme == "dark" and few_colours(os.environ) else theme
+        found = themes.load(named, config.folder / "themes")
+        looks = here(sixteen=found.ansi, plain=config.ascii)
         if not looks.colour:
             found = themes.load("sixteen")  # the terminal's own ground: no colour is sent
-        danger = Danger(self._stop, self._roll_back)
+        danger = Danger(
+            self._stop,
+            self._roll_back,
+            stop_key=keys["stop"].key,
+            rollback_key=keys["rollback"].key,
+            confirm_key=keys["confirm"].key,
+        )
+        danger.keys.setdefault(
+            keys["call"].key, "confirm"
+        )  # as F8: for the event loop, refused in a burst no hand types
         super().__init__(danger, log_path=log_path, ansi_color=True if found.ansi else None)
         self.arming = Arming(danger)
+        if not config.animations or over_ssh(os.environ):
+            self.animation_level = "none"
         self.register_theme(themes.to_textual(found))
         self.theme = found.name
+        danger.closed = "this is a wallboard: it only looks" if wall else ""
+        self.keys = keys
+        self.set_keymap(keys.textual())
         self.config = config
         self.engine = engine
         self.wall = wall
         self.painter = Painter(found.colours, looks)
-        self.sight = Sight(config, keeper, clock, looks)
+        self.sight = Sight(config, keeper, clock, looks, keys)
         self.sight.read_only = engine.read_only
         self.doing = Doing(self)
+        self.studying = Studying(config, keeper)
+        self.tailing = Tailing(engine)
         self.moment: Moment | None = None
         self.line = line if line in config.lines else next(iter(config.lines), "")
         self.picked = 0
         self.metric = 0
         self.find = ""
+        self.hold = ""
+        """The id of the hold that its screen shows."""
         self.by_trouble = False
         self.question = ""
         self._question_at = 0.0
-        self.announcer = Announcer(self.bell, self._write)
+        self.announcer = Announcer(self.bell, self._write, desktop=config.notify_desktop)
         self._last_key: object = None
         self._failed: set[str] = set()
         keeper.listen(self._heard)
@@ -117,7 +142,11 @@ class Room(Screenshots[None], GatedApp[None]):
     # ---- beginning
 
     def get_default_screen(self) -> Screen[Any]:
-        """The floor."""
+        """The floor, or the wallboard."""
+        if self.wall:
+            from tui.screens.wall import WallScreen
+
+            return WallScreen(self.painter)
         return FloorScreen(self.painter)
 
     def on_mount(self) -> None:
@@ -145,7 +174,8 @@ class Room(Screenshots[None], GatedApp[None]):
 
     def _paint(self, front: RoomScreen) -> None:
         moment = self._look(front)
-        key = (signature(moment), front, self.screen, front.size, self.question, self.by_trouble, front.own)
+        there = len(front.query(Panel))  # a screen that was pushed just now has not all its panels yet
+        key = (signature(moment), front, self.screen, front.size, there, self.question, self.by_trouble, front.own)
         if key == self._last_key:
             return
         self._last_key = key
@@ -153,7 +183,13 @@ class Room(Screenshots[None], GatedApp[None]):
         front.key_row.question = self.question
         self._guarded("the screen", lambda: front.show(moment))
         self.arming.drawn(moment, front)
-        self._guarded("the bell", lambda: self.announcer.look(moment))
+        if front.sees_target and self.arming.danger.armed is None:
+            front.danger_row.refresh()  # F4 is armed by a frame that leaves: one must, also when nothing else differs
+        self._guarded("the bell", lambda: self.announce(moment))
+
+    def announce(self, moment: Moment) -> None:
+        """Ring and title, for what is new."""
+        self.announcer.look(moment)
 
     def _guarded(self, what: str, work: Callable[[], None]) -> None:
         """Do a part of a paint; what fails there is told once and takes neither the room nor F9 with it."""
@@ -174,16 +210,19 @@ class Room(Screenshots[None], GatedApp[None]):
         self.refresh(layout=True)
 
     def _look(self, front: RoomScreen) -> Moment:
+        if isinstance(front, Detail):
+            self.line = front.line
         on_floor = isinstance(front, FloorScreen)
         visible = self._visible(front) if on_floor else (self.line,)
-        path: tuple[str, ...] = () if on_floor else (self.line,)
-        if front.where == "keys":
-            path = ("keys",)
+        path: tuple[str, ...] = () if on_floor else front.steps(self.line)
+        if front.where in ("keys", "wall"):
+            path = (front.where,)
         asks = ""
         if isinstance(front, ReasonScreen):
-            asks, path = "the reason", (front.line, front.what)
+            asks, path = "the reason", tuple(part for part in (front.line, front.what) if part)
         elif self.screen is not front:
             asks = "the palette"
+        below = front.scene(self) if isinstance(front, Detail) else {}
         return self.sight.look(
             self.engine.view,
             self.engine.who,
@@ -195,6 +234,8 @@ class Room(Screenshots[None], GatedApp[None]):
             asks=asks,
             path=path,
             find=self.find,
+            hold=self.hold,
+            **below,
         )
 
     def _visible(self, front: RoomScreen) -> tuple[str, ...]:
@@ -238,6 +279,10 @@ class Room(Screenshots[None], GatedApp[None]):
         future = self.engine.rollback(armed.line, armed.expected, grace, age_s)
         self.sight.press(armed.line)  # the cord is pulled first: shown at once
         self.follow(future, f"roll back {armed.line}", line=armed.line)
+
+    def data_age_s(self, line: str) -> float:
+        """How old what is on the screen of a line is, for an act that is asked there."""
+        return self._age_s(line)
 
     def _age_s(self, line: str) -> float:
         """How old what is on the screen is; asked in the input thread, so of what the engine saw last."""
@@ -333,15 +378,18 @@ class Room(Screenshots[None], GatedApp[None]):
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: the table of commands, and a picture."""
-        where = self.front.where if self.front is not None else ""
-        for command in COMMANDS:
-            off = command.acts and self.sight.read_only
-            if where in command.where and command.group != "move" and not off and command.id not in ("palette", "back"):
+        front = self.front
+        where = front.where if front is not None else ""
+        moment = self.moment
+        offered = offers(moment, where) if moment is not None else ((item, "") for item in self.keys.commands)
+        for command, why in offered:
+            why = why or (front.why_not(moment, command.id) if isinstance(front, Detail) and moment is not None else "")
 
-                def act(id_: str = command.id) -> None:
-                    self.action_do(id_)
+            def act(id_: str = command.id, words: str = f"{command.title}: not now, {why}" if why else "") -> None:
+                self.tell(words) if words else self.action_do(id_)
 
-                yield SystemCommand(f"{command.title} ({command.cap})", command.tooltip, act)
+            title = f"{command.title} ({command.cap})" if command.key else command.title
+            yield SystemCommand(title, f"not now: {why}" if why else command.tooltip, act)
         words = "a file of your own, without what looks secret"
         yield SystemCommand("save a picture", words, lambda: self.set_timer(0.1, self.deliver_screenshot))
 

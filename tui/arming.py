@@ -37,7 +37,10 @@ class Arming:
             armed, why = self._look(moment, front)
         except Exception as error:  # noqa: BLE001 - F9 must go on working when what F4 would do cannot be worked out
             log.error("what F4 would do could not be worked out\n%s", crash_text(error))
-            armed, why = None, f"F4: its target could not be worked out: {type(error).__name__}; logged"
+            armed, why = (
+                None,
+                f"{moment.keys.cap('rollback')}: its target could not be worked out: {type(error).__name__}; logged",
+            )
         self._drawn = (moment.line, armed, why)
         if armed is None:
             self.danger.armed, self.danger.why_not = None, why
@@ -51,9 +54,9 @@ class Arming:
         """What F4 does at that moment, and why it does nothing."""
         words = rollback_words(moment)
         if words.target is None:
-            return None, f"F4: {words.text}"
+            return None, f"{moment.keys.cap('rollback')}: {words.text}"
         if not front.sees_target:
-            return None, "F4: its target is not on the screen; make the window wider"
+            return None, f"{moment.keys.cap('rollback')}: its target is not on the screen; make the window wider"
         return armed_for(moment), ""
 
     def handed(self) -> None:

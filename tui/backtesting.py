@@ -127,6 +127,8 @@ async def _read(desk: Desk, config: LineConfig, metrics: Sequence[Metric], since
             if not rows:
                 past.unread[metric.name] = "its source has no samples of that time"
                 continue
+            if metric.control is not None:
+                past.notes.append(f"{metric.name}: tried against its own past; its control is not looked at")
             sharing = judged(config)
             past.asked.append(
                 Asked(

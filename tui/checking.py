@@ -4,35 +4,57 @@ import argparse
 import asyncio
 from typing import Any
 
-from andon.config import LineConfig
+from andon.config import Config, LineConfig
 from andon.feed import told
 from andon.ports import READ_LIMIT_S, Denied, Garbled, Halting, Source, Unreachable
 from andon.stations import Stations
+from tui.powering import Shown, powers
 from tui.printing import out
 from tui.setup import Desk
 
 
 def check(desk: Desk, args: argparse.Namespace) -> int:
-    """0: every source answers and can do what the config asks of it; 1: one does not. Raises FileError."""
+    """0: every source answers, can do what the config asks of it, and every metric can show something; 1: not so.
+
+    Raises FileError.
+    """
     desk.check_theme()
-    rows = asyncio.run(_ask_all(desk))
+    desk.keys()
+    rows, power = asyncio.run(_ask_all(desk))
     warnings = list(desk.config.warnings)
-    lines = [f"{'✓' if row['ok'] else '✗'} {row['line']}/{row['source']}: {row['words']}" for row in rows]
+    lines = [f"{_sign(row['ok'])} {row['line']}/{row['source']}: {row['words']}" for row in rows]
+    lines += [f"{_sign(shown.ok)} {shown.line}: {shown.words}" for shown in power]
     lines += [f"! {words}" for words in warnings]
-    out({"sources": rows, "warnings": warnings}, args, "\n".join(lines))
-    return 0 if all(row["ok"] for row in rows) else 1
+    out({"sources": rows, "power": power, "warnings": warnings}, args, "\n".join(lines))
+    return 0 if all(row["ok"] for row in rows) and all(shown.ok for shown in power) else 1
 
 
-async def _ask_all(desk: Desk) -> list[dict[str, Any]]:
+def _sign(ok: bool) -> str:
+    return "✓" if ok else "✗"
+
+
+async def _ask_all(desk: Desk) -> tuple[list[dict[str, Any]], list[Shown]]:
+    """What each source says of itself, what the config would not do, and what each metric can show: all at once."""
     stations = Stations(desk.config, desk.clock, desk.state, read_only=True)
     try:
-        rows = await asyncio.gather(*(_ask(desk, line, name, source) for line, name, source in stations.every()))
-        for config in desk.config.lines.values():
+        asked = asyncio.gather(*(_ask(desk, line, name, source) for line, name, source in stations.every()))
+        lines = desk.config.lines.values()
+        able = asyncio.gather(*(powers(stations, config, desk.clock) for config in lines))
+        rows, power = await asked, await able
+        ill = {(row["line"], row["source"]) for row in rows if not row["ok"]}
+        power = [[shown for shown in found if not _known(shown, desk.config, ill)] for found in power]
+        for config in lines:
             words = _rules(config, stations)
             rows += [{"line": config.name, "source": "rules", "ok": False, "words": item} for item in words]
     finally:
         await stations.close()
-    return rows
+    return rows, [shown for found in power for shown in found]
+
+
+def _known(shown: Shown, config: Config, ill: set[tuple[str, str]]) -> bool:
+    """Whether it only repeats that a source does not answer."""
+    metric = config.lines[shown.line].metric(shown.metric)
+    return not shown.ok and metric is not None and (shown.line, metric.source) in ill
 
 
 async def _ask(desk: Desk, line: str, name: str, source: Source) -> dict[str, Any]:

@@ -20,7 +20,7 @@ NO_ANSWER = 2
 def run(argv: Sequence[str]) -> int:
     """Parse and do; returns the exit code. Bad input is a sentence on stderr, never a traceback."""
     _open_streams()
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
     if args.version:
         return _print_version()
     if args.room_line is not None and args.command not in (None, "demo"):
@@ -98,7 +98,8 @@ class _Parser(argparse.ArgumentParser):
         sys.exit(complain(message))
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Every option of every command."""
     parser = _Parser(
         prog="andon",
         description="A control room for continuous deployment: F9 stops the line, F4 rolls back.",
@@ -116,9 +117,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _viewing(commands)
     _acting(commands)
-    from tui import past  # it needs this module
+    from tui import past, reviewing  # they need this module
 
     past.add(commands)
+    reviewing.add(commands)
     return parser
 
 
@@ -127,10 +129,15 @@ def _viewing(commands: "argparse._SubParsersAction[_Parser]") -> None:
     demo.add_argument("--seed", type=int, default=7, help="another shop")
     demo.add_argument("--speed", type=_speed, default=1.0, help="how fast its time goes (0.1 to 60)")
     watch = commands.add_parser("watch", help="the engine alone; one JSON line per event on stdout")
+    watch.add_argument(
+        "--listen", type=_address, metavar="ADDR", help="also answer /gate/LINE, /healthz, /metrics there"
+    )
     watch.set_defaults(json=True)
     status = commands.add_parser("status", help="0 all run, 1 one is stopping or stopped, 2 cannot tell")
     status.add_argument("line", nargs="?", type=_text, metavar="LINE")
-    _with_json(status)
+    form = status.add_mutually_exclusive_group()
+    _with_json(form)
+    form.add_argument("--format", choices=["tmux", "prompt"], help="one short line, for a status line or a prompt")
     gate = commands.add_parser(
         "gate", help="for a pipeline: 0 runs and is watched, 1 stopping or stopped, 2 cannot tell"
     )
@@ -143,8 +150,24 @@ def _viewing(commands: "argparse._SubParsersAction[_Parser]") -> None:
     audit.add_argument("what", choices=["verify"])
     _with_json(audit)
     commands.add_parser("schema", help="print a JSON schema of the config")
+    completion = commands.add_parser("completion", help="print what a shell completes")
+    completion.add_argument("shell", choices=["bash", "zsh", "fish"])
+    init = commands.add_parser("init", help="a few questions, then a first config and its check; never overwrites")
+    init.add_argument("--yes", action="store_true", help="ask nothing: take the suggestions and what --set says")
+    init.add_argument(
+        "--set",
+        type=_pair,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="the answer to a question, by its key",
+    )
+    _with_json(init)
     keys = commands.add_parser("keys", help="print the room's keys")
-    _with_json(keys)
+    form = keys.add_mutually_exclusive_group()
+    _with_json(form)
+    form.add_argument("--markdown", action="store_true", help="print the page docs/keys.md")
+    form.add_argument("--test", action="store_true", help="show what this terminal sends; acts on nothing")
 
 
 def _acting(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -164,6 +187,12 @@ def _acting(commands: "argparse._SubParsersAction[_Parser]") -> None:
     push.add_argument("line", type=_text, metavar="LINE")
     push.add_argument("push_version", type=_text, metavar="VERSION")
     push.add_argument("--through", type=_text, metavar="HOLD")
+    call = commands.add_parser("call", help="call for help: the line stops in a while unless somebody clears the call")
+    call.add_argument("line", type=_text, metavar="LINE")
+    wanted = call.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--reason", type=_text, metavar="TEXT")
+    wanted.add_argument("--clear", action="store_true", help="clear the call that is open: the line runs on")
+    _with_json(call)
     mark = commands.add_parser("mark", help="say what a deployment is")
     mark.add_argument("line", type=_text, metavar="LINE")
     mark.add_argument("deployment", type=_text, metavar="DEPLOYMENT")
@@ -175,7 +204,7 @@ def _acting(commands: "argparse._SubParsersAction[_Parser]") -> None:
         parser.add_argument("--wait", type=_seconds, default=30.0, metavar="30s", help="how long to wait for the proof")
 
 
-def _with_json(parser: argparse.ArgumentParser) -> None:
+def _with_json(parser: "argparse._ActionsContainer") -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -195,6 +224,19 @@ def _seconds(text: str) -> float:
         return duration(float(text) if text.replace(".", "", 1).isdigit() else text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _address(text: str) -> tuple[str, int]:
+    from tui.listening import address  # loads the server only where it is asked for
+
+    return address(text)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is no KEY=VALUE")
+    return key, value
 
 
 def _speed(text: str) -> float:

@@ -74,12 +74,22 @@ def _schema(_: argparse.Namespace) -> int:
     return 0
 
 
-def _keys(args: argparse.Namespace) -> int:
-    from tui.commands import COMMANDS
+def _completion(args: argparse.Namespace) -> int:
+    from tui.completion import completion
 
-    rows = [{"id": item.id, "key": item.key, "title": item.title, "help": item.tooltip} for item in COMMANDS]
-    out(rows, args, "\n".join(f"{row['key']:<12} {row['title']:<28} {row['help']}" for row in rows))
-    return 0
+    return completion(args)
+
+
+def _init(args: argparse.Namespace) -> int:
+    from tui.beginning import init
+
+    return init(args)
+
+
+def _keys(args: argparse.Namespace) -> int:
+    from tui.keys import keys
+
+    return keys(args)
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -111,7 +121,7 @@ def _watch(args: argparse.Namespace) -> int:
     from tui.setup import Desk
     from tui.watching import watch
 
-    return watch(Desk(args))
+    return watch(Desk(args), args.listen)
 
 
 # ---- acting
@@ -129,6 +139,7 @@ def _act(args: argparse.Namespace) -> int:
         "rollback": acting.rollback,
         "push": acting.push,
         "mark": acting.mark,
+        "call": acting.call,
     }
     try:
         return commands[args.command](args)
@@ -142,6 +153,12 @@ def _past(args: argparse.Namespace) -> int:
     return past.run(args)
 
 
+def _review(args: argparse.Namespace) -> int:
+    from tui import reviewing
+
+    return reviewing.run(args)
+
+
 _COMMANDS: dict[str | None, Callable[[argparse.Namespace], int]] = {
     None: _room,
     "demo": _demo,
@@ -152,6 +169,9 @@ _COMMANDS: dict[str | None, Callable[[argparse.Namespace], int]] = {
     "audit": _audit,
     "schema": _schema,
     "keys": _keys,
-    **dict.fromkeys(("backtest", "judge"), _past),
-    **dict.fromkeys(("pull", "resume", "rollback", "push", "mark"), _act),
+    "completion": _completion,
+    "init": _init,
+    **dict.fromkeys(("backtest", "judge", "report"), _past),
+    **dict.fromkeys(("export", "replay"), _review),
+    **dict.fromkeys(("pull", "resume", "rollback", "push", "mark", "call"), _act),
 }

@@ -5,14 +5,25 @@ from typing import TYPE_CHECKING
 
 from andon.events import MarkWord
 from andon.model import Act
-from tui.commands import BY_ID
+from tui.answering import Answering
+from tui.commands import BY_ID, FLOOR
+from tui.doing_details import DetailDoing
 from tui.moment import Moment
 from tui.panels.facts import readings
+from tui.panels.hold import shown
 from tui.panels.troubles import troubles
+from tui.screens.about import AboutScreen
+from tui.screens.change import ChangeScreen
+from tui.screens.deployment import IRREVERSIBLE, RETURN, WeighScreen
+from tui.screens.detail import Detail
+from tui.screens.events import EventsScreen
+from tui.screens.everything import EverythingScreen
 from tui.screens.floor import FloorScreen
 from tui.screens.frame import RoomScreen
+from tui.screens.hold import HoldScreen
 from tui.screens.keys import KeysScreen
 from tui.screens.line import LineScreen
+from tui.screens.metric import MetricScreen
 from tui.screens.reason import ALL, ReasonScreen
 
 if TYPE_CHECKING:
@@ -22,7 +33,7 @@ ASK_AGAIN_S = 15.0
 """A second `q` within so many seconds leaves."""
 
 
-class Doing:
+class Doing(DetailDoing, Answering):
     """The commands of a room."""
 
     def __init__(self, room: "Room") -> None:
@@ -44,15 +55,15 @@ class Doing:
 
     def do_stop(self, _: Moment) -> None:
         """As F9."""
-        self._press("f9")
+        self._press("stop")
 
     def do_rollback(self, _: Moment) -> None:
         """As F4."""
-        self._press("f4")
+        self._press("rollback")
 
-    def _press(self, key: str) -> None:
+    def _press(self, command: str) -> None:
         danger = self.room.danger
-        pressed = danger.press(key) if danger is not None else None
+        pressed = danger.press(self.room.keys[command].key) if danger is not None else None
         if pressed is not None:
             self.room.on_danger_pressed(pressed)
 
@@ -63,12 +74,22 @@ class Doing:
         if not moment.known(moment.line).open_holds:
             self.room.tell(f"{moment.line} has no hold to lift")
             return
-        self.room.push_screen(ReasonScreen(self.room.painter, "resume", moment.line))
+        screen = ReasonScreen(self.room.painter, "resume", moment.line)
+        hold = shown(moment)
+        if isinstance(self.room.screen, HoldScreen) and hold is not None and hold.open:
+            screen.head.picked = hold.id
+        self.room.push_screen(screen)
 
     def do_confirm(self, moment: Moment) -> None:
         """A reason was given."""
         screen = self.room.screen
         if not isinstance(screen, ReasonScreen):
+            return
+        if isinstance(screen, ChangeScreen):
+            self.confirm_change(screen, moment)
+            return
+        if isinstance(screen, EverythingScreen):
+            self.confirm_everything(screen)
             return
         if not screen.reason:
             screen.head.refused = "a reason is needed: say what was fixed, or what you saw"
@@ -76,25 +97,22 @@ class Doing:
         if screen.what == "resume":
             hold = screen.head.chosen(moment)
             if not hold:
-                screen.head.refused = "no hold is left to lift"
+                left = screen.head.holds(moment)
+                screen.head.refused = (
+                    "it was lifted meanwhile: pick another, ↑ ↓" if left else "no hold is left to lift"
+                )
                 return
             all_ = hold == ALL
             done = self.room.engine.resume(screen.line, screen.reason, "" if all_ else hold, all_=all_)
             self.room.follow(done, f"resume {screen.line}")
+        elif isinstance(screen, WeighScreen) and screen.what == RETURN:
+            if not self.confirm_return(screen, moment):
+                return
         else:
-            mark: MarkWord = "good" if screen.what == "good" else "faulty"
+            mark: MarkWord = {"good": "good", IRREVERSIBLE: "irreversible"}.get(screen.what, "faulty")  # type: ignore[assignment]  # of a screen's words, these three are marks
             done = self.room.engine.mark(screen.line, screen.head.deployment, mark, screen.reason)
             self.room.follow(done, f"mark {screen.line}")
         self.room.pop_screen()
-
-    def do_take(self, moment: Moment) -> None:
-        """Say that we have it: every open hold that nobody has, or else all."""
-        held = moment.known(moment.line).open_holds
-        if not held:
-            self.room.tell(f"{moment.line} has no hold to take")
-            return
-        for hold in [item for item in held if not item.has] or list(held):
-            self.room.follow(self.room.engine.take(moment.line, hold.id), f"take {moment.line}")
 
     def do_good(self, moment: Moment) -> None:
         """Mark the picked deployment good."""
@@ -104,7 +122,9 @@ class Doing:
         """Mark the picked deployment faulty."""
         self._mark(moment, "faulty")
 
-    def _mark(self, moment: Moment, mark: str) -> None:
+    def _mark(self, moment: Moment, mark: MarkWord) -> None:
+        if self.mark_picked(moment, mark):
+            return
         listed = tuple(reversed(moment.known(moment.line).deployments))
         if not listed:
             self.room.tell(f"{moment.line} has no deployment to mark")
@@ -129,8 +149,14 @@ class Doing:
 
     # ---- looking
 
-    def do_open(self, _: Moment) -> None:
-        """The line screen."""
+    def do_open(self, moment: Moment) -> None:
+        """The line screen; below it what is picked there."""
+        if self.open_detail(moment):
+            return
+        if isinstance(self.room.screen, EventsScreen):
+            if (about := self.room.screen.about) is not None:
+                self.open_about(about)
+            return
         if isinstance(self.room.screen, FloorScreen):
             self.room.picked = 0
             self.room.metric = 0
@@ -144,6 +170,8 @@ class Doing:
             return
         if self.room.question:
             self.room.question = ""
+        elif isinstance(self.room.screen, EventsScreen) and self.room.screen.finding:
+            self.room.screen.end_find()
         elif isinstance(self.room.screen, FloorScreen) and self.room.screen.finding:
             self.room.screen.end_find()
             self.room.find = ""
@@ -160,16 +188,21 @@ class Doing:
         """The next metric; and the chart, where the proof had its place."""
         count = max(1, len(readings(moment, moment.line)))
         screen = self.room.screen
+        if isinstance(screen, MetricScreen):
+            if not self.cannot(moment, "metric"):
+                screen.next_metric(moment)
+            return
         if isinstance(screen, LineScreen) and screen.has_class("-proof"):
             screen.chart_first = True
             return
         self.room.metric = (self.room.metric + 1) % count
 
-    def do_hold(self, _: Moment) -> None:
-        """The proof of a stop, or back to the chart."""
-        screen = self.room.screen
-        if isinstance(screen, LineScreen):
-            screen.chart_first = not screen.chart_first
+    def do_page(self, _: Moment) -> None:
+        """The wallboard's next page."""
+        from tui.screens.wall import WallScreen
+
+        if isinstance(self.room.screen, WallScreen):
+            self.room.screen.turn()
 
     def do_density(self, _: Moment) -> None:
         """One row a line, or three."""
@@ -197,7 +230,16 @@ class Doing:
         moment = self.room.moment
         if moment is None:
             return
+        if isinstance(self.room.screen, Detail | EventsScreen | AboutScreen):
+            self.room.screen.move(step)
+            return
+        if isinstance(self.room.screen, HoldScreen):
+            self.move_hold(moment, step)
+            return
         if isinstance(self.room.screen, LineScreen):
+            if self.room.screen.list != "deployments":
+                self.move_in_list(moment, step)
+                return
             most = len(moment.known(moment.line).deployments) - 1
             self.room.picked = max(0, min(most, self.room.picked + step))
             return
@@ -222,12 +264,13 @@ class Doing:
 
     def do_find(self, _: Moment) -> None:
         """Type a part of a name."""
-        if isinstance(self.room.screen, FloorScreen):
+        if isinstance(self.room.screen, FloorScreen | EventsScreen):
             self.room.screen.begin_find()
 
     def do_keys(self, _: Moment) -> None:
         """Help."""
-        self.room.push_screen(KeysScreen(self.room.painter))
+        where = self.room.screen.where if isinstance(self.room.screen, RoomScreen) else FLOOR
+        self.room.push_screen(KeysScreen(self.room.painter, where))
 
     def do_palette(self, _: Moment) -> None:
         """Every command by its name."""

@@ -13,6 +13,12 @@ def left_undone(moment: Moment, *, busy: bool, width: int) -> str:
         return f"{count} {noun} on the way: q again leaves, a read settles it"
     if not moment.view.here or others(moment):
         return ""
+    calls = [line.call for line in moment.board.lines.values() if line.call is not None]
+    if calls:
+        words = f"{calls[0].who}'s call on {calls[0].line} counts down"
+        if len(calls) > 1:
+            words = f"{len(calls)} calls count down"
+        return f"{words}, nobody else is here to stop it: q again to leave"
     open_ = sum(
         not watch.ended and watch.until > moment.now
         for line in moment.board.lines.values()

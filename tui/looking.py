@@ -20,7 +20,7 @@ from andon.keeper import Keeper
 from andon.linestate import LineState, state
 from andon.model import SETTLED
 from andon.ports import Lease
-from tui import remembered, setup
+from tui import brief, remembered, setup
 from tui.cli import NO_ANSWER, complain
 from tui.printing import out
 from tui.remembered import Facts
@@ -56,7 +56,7 @@ def _looker(args: argparse.Namespace) -> Looker:
         facts = remembered.facts(desk.config)
         if desk.config.digest == hashlib.sha256(content).hexdigest()[:16]:
             remembered.remember(path, content, facts)
-    address = args.ledger or setup.address(facts.ledger, path.absolute().parent)
+    address = setup.given_address(args) or setup.address(facts.ledger, path.absolute().parent)
     return Looker(facts, setup.open_ledger(address, clock, read_only=True, lean=True), clock)
 
 
@@ -67,6 +67,11 @@ def status(args: argparse.Namespace) -> int:
         names = [args.line] if args.line else list(looker.facts.lines)
         states, lease = looker.states(names)
         now = looker.clock.now()
+        if args.format:
+            held = {name: looker.keeper.board.line(name).open_holds for name in names}
+            since = {name: min(hold.since for hold in holds) for name, holds in held.items() if holds}
+            out(None, args, brief.line(args.format, states, since, now, watched=lease is not None))
+            return _code(states, watched=lease is not None)
         rows = [_line_view(looker.keeper.board.line(name), states[name], now) for name in names]
         watched = {"holder": lease.holder, "epoch": lease.epoch} if lease else None
         text = "\n".join(_status_text(row) for row in rows)
@@ -75,9 +80,13 @@ def status(args: argparse.Namespace) -> int:
         out({"lines": rows, "engine": watched}, args, text)
     finally:
         looker.keeper.close()
+    return _code(states, watched=lease is not None)
+
+
+def _code(states: dict[str, LineState], *, watched: bool) -> int:
     if any(found in ("stopping", "stopped") for found in states.values()):
         return 1
-    return 0 if lease and all(found == "running" for found in states.values()) else NO_ANSWER
+    return 0 if watched and all(found == "running" for found in states.values()) else NO_ANSWER
 
 
 def _line_view(line: Line, found: str, now: float) -> dict[str, Any]:
@@ -93,6 +102,8 @@ def _line_view(line: Line, found: str, now: float) -> dict[str, Any]:
         "verdicts": list(watch.verdicts.values()) if watch else [],
         "watched_until": watch.until if watch and not watch.ended else None,
         "holds": line.open_holds,
+        "call": line.call,
+        "call_has": line.call_has if line.call is not None else "",
         "rollback_target": None if isinstance(target, rollback.Nothing) else target.to,
         "rollback_words": target.why if isinstance(target, rollback.Nothing) else target.words,
         "halted": line.halted,
@@ -112,6 +123,11 @@ def _status_text(row: dict[str, Any]) -> str:
         words += f"  {verdict.word}: {verdict.sentence}" if verdict else "  not judged yet"
     for hold in row["holds"]:
         words += f"\n    hold {hold.id} by {hold.owner}, {age(now - hold.since)}: {hold.why}"
+    if (call := row["call"]) is not None:
+        left = max(0, round(call.not_before - now))
+        why = f": {call.why}" if call.why else ""
+        has = f", {row['call_has']} has it" if row["call_has"] else ""
+        words += f"\n    ▲ called by {call.who}, stops in {left} s{has}{why}"
     for name, source in row["sources"].items():
         if source.state != "ok":
             words += f"\n    {name} {source.state} for {age(now - source.since)}: {source.words}"

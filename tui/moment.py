@@ -14,7 +14,10 @@ from andon.cord import LineState, state
 from andon.events import Event
 from andon.model import Act, Metric, Sample
 from tui.engine import View
+from tui.keymap import DEFAULT, Keys
 from tui.panels.looks import Looks
+from tui.studied import Study
+from tui.tailing import Tail
 
 GRACE_KINDS = ("rollback",)
 
@@ -22,6 +25,21 @@ GRACE_KINDS = ("rollback",)
 def series(line: str, metric: str) -> str:
     """Under which name the ledger keeps a metric's samples."""
     return f"{line}/{metric}"
+
+
+class Playing(msgspec.Struct, frozen=True):
+    """Where a replay is."""
+
+    at: Time
+    since: Time
+    until: Time
+    speed: float
+    paused: bool
+    done: int
+    """How many events have happened."""
+    count: int
+    last: str = ""
+    """What happened last, in a few words."""
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -60,6 +78,18 @@ class Moment(msgspec.Struct, frozen=True):
     """Where we are: below the floor."""
     find: str = ""
     """What the rows are searched for."""
+    hold: str = ""
+    """The id of the hold that its screen shows; empty: the first open one of the line, or its last."""
+    subject: str = ""
+    """What a screen below the line is about: the id of a deployment or of a run."""
+    study: Study | None = None
+    """What was found of a deployment's metrics; None: it is being worked out, or not wanted."""
+    tail: Tail | None = None
+    """The log that is looked at; it belongs to the screen's thread."""
+    keys: Keys = DEFAULT
+    """Which keys the commands have here."""
+    replay: Playing | None = None
+    """Which moment of a replay this is; None: it is now."""
 
     def known(self, name: str) -> Line:
         """What the board knows of a line."""
@@ -76,6 +106,13 @@ class Moment(msgspec.Struct, frozen=True):
     def rows_of(self, line: str, metric: Metric) -> tuple[Sample, ...]:
         """The samples of a metric, oldest first."""
         return self.samples.get(series(line, metric.name), ())
+
+    def called(self) -> Act | None:
+        """The call for help that counts down: of the selected line first, else the one that ends first."""
+        calls = ((line.name, line.call) for line in self.board.lines.values() if line.calls)
+        found = [call for name, call in calls if call is not None and name in self.config.lines]
+        found.sort(key=lambda call: (call.line != self.line, call.not_before))
+        return found[0] if found else None
 
     def grace(self) -> Act | None:
         """The rollback that can still be withdrawn: of the selected line first, else the one that goes first."""
@@ -96,7 +133,7 @@ def signature(moment: Moment) -> tuple[object, ...]:
     young = any(
         moment.now - hold.since < 12 for line in moment.board.lines.values() for hold in line.holds if hold.open
     )
-    step = 1.0 if grace is not None or young or moment.pressed else 5.0
+    step = 1.0 if grace is not None or young or moment.pressed or moment.called() is not None else 5.0
     pulses = tuple((key, pulse.state, pulse.words) for key, pulse in view.pulses.items() if not key.startswith("task:"))
     return (
         id(moment.board),
@@ -115,7 +152,9 @@ def signature(moment: Moment) -> tuple[object, ...]:
         moment.asks,
         moment.path,
         moment.find,
+        moment.hold,
         moment.warming,
         moment.silent_since is None,
         tuple(moment.pressed),
+        moment.replay,
     )

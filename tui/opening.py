@@ -29,6 +29,7 @@ def open_room(desk: Desk, args: argparse.Namespace) -> int:
     if reason:
         return complain(f"{reason}; `andon status` prints the same facts as text")
     desk.check_line(args.line)
+    desk.keys()
     harden_process()
     end_in_order()
     keeper = desk.keeper()
@@ -54,6 +55,7 @@ def _run(desk: Desk, args: argparse.Namespace, keeper: Keeper, engine: Engine, l
         line=args.line or "",
         wall=args.wall,
         log_path=log_path,
+        keys=desk.keys(),
     )
     room.run()
     return room.return_code or 0

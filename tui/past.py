@@ -1,4 +1,4 @@
-"""The commands that put the judge before the past: their options. What does the work is loaded when it is asked for."""
+"""The commands that ask the past: their options. What does the work is loaded when it is asked for."""
 
 import argparse
 from typing import Any
@@ -10,7 +10,7 @@ MOST_PLACEBOS = 5000
 
 
 def add(commands: Any) -> None:
-    """Add `backtest` and `judge` to the commands of a parser."""
+    """Add `backtest`, `judge` and `report` to the commands of a parser."""
     backtest = commands.add_parser("backtest", help="what the judge would have done in the past, and how often wrongly")
     backtest.add_argument("line", type=_text, metavar="LINE")
     backtest.add_argument("--since", type=_seconds, default=SINCE_S, metavar="30d", help="how far back")
@@ -25,6 +25,11 @@ def add(commands: Any) -> None:
     judge.add_argument("--replay", required=True, type=_text, metavar="ID", help="the deployment's id, or its version")
     judge.add_argument("--line", type=_text, metavar="LINE", help="where several lines know it")
     _with_json(judge)
+    report = commands.add_parser("report", help="what the line learned: DORA's keys, recovery, false alarms")
+    report.add_argument("line", type=_text, metavar="LINE")
+    report.add_argument("--since", type=_seconds, default=SINCE_S, metavar="30d", help="how far back")
+    report.add_argument("--format", choices=("md", "json", "html"), default="md", help="html: a page by itself")
+    _with_json(report)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,6 +40,10 @@ def run(args: argparse.Namespace) -> int:
         from tui.backtesting import backtest
 
         return backtest(Desk(args), args)
+    if args.command == "report":
+        from tui.reporting import report
+
+        return report(args)
     from tui.replaying import replay
 
     return replay(Desk(args), args)

@@ -18,6 +18,7 @@ from andon.board import Watch
 from andon.clock import Time
 from andon.config import Config
 from andon.events import NAMES, Armed, DeploymentSeen, Event, Judged, WatchOpened, decode
+from andon.immune.control_pursuit import ControlPursuit, pursuit_of
 from andon.immune.pursuit import Pursuit
 from andon.immune.statistical import Sentences
 from andon.immune.threshold import number
@@ -154,7 +155,7 @@ def _again(config: Config, record: _Record, name: str) -> Replayed:
     armed, (judged, later) = record.armed[name], record.judged[name]
     recorded, rows = judged.verdict, judged.verdict.numbers
     try:
-        pursuit = Pursuit(armed.record)
+        pursuit = pursuit_of(armed.record)
     except ValueError as error:
         words = f"what it was armed with cannot be read: {error}"
         return Replayed(name, "undecided", "", None, recorded, False, 0.0, (), words)
@@ -164,7 +165,7 @@ def _again(config: Config, record: _Record, name: str) -> Replayed:
     ended = recorded.at >= record.watch.until + metric.lag
     if pursuit.found is not None:
         verdict = said.regressed(pursuit, pursuit.found)
-    elif not pursuit.count:
+    elif not pursuit.count or recorded.word == "blind":  # that a source fell silent is not in its numbers
         verdict = said.without_data("", ended)
     else:
         verdict = said.at_the_end(pursuit) if ended else said.so_far(pursuit, "")
@@ -178,7 +179,9 @@ def _again(config: Config, record: _Record, name: str) -> Replayed:
     return Replayed(name, verdict.word, verdict.sentence, verdict.onset, recorded, same, needed, looks, words)
 
 
-async def _follow(pursuit: Pursuit, metric: Metric, judged: Judged, later: Sequence[Time]) -> tuple[Look, ...]:
+async def _follow(
+    pursuit: Pursuit | ControlPursuit, metric: Metric, judged: Judged, later: Sequence[Time]
+) -> tuple[Look, ...]:
     """Feed the buckets one after the other, and note the evidence after each."""
     looks = []
     rows = judged.verdict.numbers
@@ -198,7 +201,7 @@ def _configured(config: Config, line: str, name: str) -> Metric | None:
     return config.lines[line].metric(name) if line in config.lines else None
 
 
-def _metric(config: Config, line: str, armed: Armed, pursuit: Pursuit) -> Metric:
+def _metric(config: Config, line: str, armed: Armed, pursuit: Pursuit | ControlPursuit) -> Metric:
     """The metric as configured; as far as it was recorded, where it no longer is."""
     known = _configured(config, line, armed.metric)
     if known is not None and known.kind == pursuit.armed.kind:

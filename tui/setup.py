@@ -17,6 +17,7 @@ from andon.text import clean
 if TYPE_CHECKING:
     from andon.config import Config
     from andon.engine import Engine
+    from tui.keymap import Keys
 
 
 class Desk:
@@ -35,22 +36,27 @@ class Desk:
         self.config: Config = config or configs.load(config_path(args.config))
         self.read_only = bool(args.read_only or args.wall)
         self.who = clean(args.who or whoami()).strip()
-        self.ledger = ledger or args.ledger or address(self.config.ledger, self.config.folder)
+        self.ledger = ledger or given_address(args) or address(self.config.ledger, self.config.folder)
         """Where the ledger is: an address that may hold a password, if the config gives it by reference."""
         Stations(self.config, self.clock, self.state).every()  # what does not fit is said before anything starts
 
     @property
     def state(self) -> Path:
-        """The private folder beside the ledger, for what adapters keep."""
-        return Path(self.ledger.removeprefix("sqlite://")).expanduser().parent
+        """The private folder for what adapters keep: beside the ledger's file, else this account's own."""
+        path = self.ledger.removeprefix("sqlite://")
+        if "://" in path:  # an address, which may hold a password
+            import platformdirs
+
+            return platformdirs.user_state_path("andon").absolute()
+        return Path(path).expanduser().parent
 
     @property
     def ledger_shown(self) -> str:
         """The ledger's address, or the reference to it, in words that may be shown."""
         from andon.secret import Secret
 
-        given = self.config.ledger
-        return Secret(given).where if _by_reference(given) and not self.args.ledger else self.ledger
+        given = self.args.ledger or self.config.ledger
+        return Secret(given).where if _by_reference(given) else self.ledger
 
     def check_line(self, name: str | None) -> None:
         """Raise FileError for a line that the config does not name."""
@@ -66,9 +72,16 @@ class Desk:
         import themes
 
         try:
-            themes.load(self.config.theme)
+            themes.load(self.config.theme, self.config.folder / "themes")
         except FileError as error:
-            raise FileError(str(self.config.path), None, ("theme",), str(error).removeprefix("theme: ")) from error
+            place = self.config.theme_place
+            raise FileError(str(self.config.path), place, ("theme",), str(error).removeprefix("theme: ")) from error
+
+    def keys(self) -> "Keys":
+        """Which keys the room has. Raises FileError for what cannot be, before anything starts."""
+        from tui.keymap import read
+
+        return read(self.config)
 
     def keeper(self, *, read_only: bool = False, patient: bool = False) -> Keeper:
         """The opened ledger; `patient`: see `Keeper`. Raises LedgerUnusable."""
@@ -88,7 +101,7 @@ class Desk:
             self.clock,
             self.state,
             who=self.who,
-            terminal=_terminal() if room else "",
+            terminal=_terminal() if room and not self.read_only else "",  # who only looks writes nothing, not even that
             read_only=self.read_only,
             duty=duty,
             after_screen=room,
@@ -104,7 +117,9 @@ def config_path(named: str | None) -> Path:
         if place.exists():
             return place
     looked = " or ".join(str(place) for place in places) or "a folder of yours: the environment names no whole path"
-    raise FileError("", None, (), f"no config at {looked}; `andon demo` shows a room without one")
+    raise FileError(
+        "", None, (), f"no config at {looked}; `andon init` writes one, `andon demo` shows a room without one"
+    )
 
 
 def address(given: str, folder: Path) -> str:
@@ -121,6 +136,12 @@ def address(given: str, folder: Path) -> str:
     if not given:
         return str(platformdirs.user_state_path("andon").absolute() / "ledger.db")
     return given if "://" in given else str(folder / Path(given).expanduser())
+
+
+def given_address(args: argparse.Namespace) -> str:
+    """Where the ledger is by `--ledger`; empty: it is not given. A relative path starts in the current folder."""
+    given: str = args.ledger or ""
+    return address(given, Path()) if _by_reference(given) else given
 
 
 def open_ledger(address: str, clock: Clock, *, read_only: bool, lean: bool = False, patient: bool = False) -> Keeper:

@@ -5,7 +5,7 @@ finds. Nothing here waits.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -19,7 +19,8 @@ from andon.keeper import Keeper
 from andon.model import Sample
 from andon.ports import Ledger
 from tui.engine import View
-from tui.moment import Moment, series
+from tui.keymap import DEFAULT, Keys
+from tui.moment import Moment, Playing, series
 from tui.panels.looks import Looks
 from tui.panels.troubles import Trouble
 
@@ -45,14 +46,16 @@ class _Heard(msgspec.Struct, frozen=True):
 class Sight:
     """Makes moments. Belongs to the screen's thread; `pressed_line` may be called from any."""
 
-    def __init__(self, config: Config, keeper: Keeper, clock: Clock, looks: Looks) -> None:
+    def __init__(self, config: Config, keeper: Keeper, clock: Clock, looks: Looks, keys: Keys = DEFAULT) -> None:
         self.config = config
         self.keeper = keeper
         self.clock = clock
         self.looks = looks
+        self.keys = keys
         self.order = tuple(config.lines)
         self.read_only = False
         self.pressed: dict[str, Time] = {}
+        self._playing: Callable[[], Playing] | None = None
         self._opened = time.monotonic()
         self._heard = _Heard()
         self._asked_at = 0.0
@@ -61,6 +64,15 @@ class Sight:
         self._board: Board | None = None
         self._lease_real = self._opened
         self._lease_at: Time = 0.0
+
+    def replayed(self, playing: Callable[[], Playing]) -> None:
+        """It is another time, which `playing` tells: nothing is warming up, and somebody did watch."""
+        self._playing = playing
+        self._opened -= WARM_S
+
+    def ask_again(self) -> None:
+        """Ask the ledger at the next look, whatever was asked before."""
+        self._board = None
 
     def arrange(self, find: str, troubles: Sequence[Trouble]) -> None:
         """Which lines are shown, in which order: as in the config, or those in trouble first."""
@@ -88,6 +100,7 @@ class Sight:
             view=view,
             now=now,
             looks=self.looks,
+            keys=self.keys,
             line=line,
             order=self.order,
             who=who,
@@ -98,11 +111,14 @@ class Sight:
             samples=self._heard.samples,
             events=self._heard.events,
             pressed=self.pressed,
+            replay=self._playing() if self._playing is not None else None,
             **rest,
         )
 
     def _silent(self, view: View, now: Time) -> Time | None:
         """Since when nobody watches; None: somebody does, or it is too early to say."""
+        if self._playing is not None:
+            return None
         real = time.monotonic()
         if view.lease is not None and now - view.at < 10.0:
             self._lease_real, self._lease_at = real, now

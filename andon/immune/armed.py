@@ -79,12 +79,12 @@ class Armed(msgspec.Struct, frozen=True):
     @property
     def effects(self) -> Floats:
         """The effects that compete, as factors."""
-        return np.array(_grid(self.kind, self.rises)[0])
+        return np.array(grid(self.kind, self.rises)[0])
 
     @property
     def log_weights(self) -> Floats:
         """The logarithms of their prior weights."""
-        return _log_weights(self.kind, self.rises)
+        return log_weights(self.kind, self.rises)
 
     @property
     def shifts(self) -> Floats:
@@ -114,8 +114,8 @@ def arm(
     found = levels(history)
     inflated = inflation(found)
     state, level = standing.stood(found, inflated)
-    weights = _log_weights(frame.kind, frame.rises)
-    effects = np.array(_grid(frame.kind, frame.rises)[0])
+    weights = log_weights(frame.kind, frame.rises)
+    effects = np.array(grid(frame.kind, frame.rises)[0])
     earlier = None
     if state not in ("incident", "growing"):
         moved = shifts(effects, history.scale, level)
@@ -154,14 +154,16 @@ def shifts(effects: Floats, scale: float, level: float) -> Floats:
     return (effects - 1) * (abs(level) if abs(level) > 1e-9 else 1.0)
 
 
-def _grid(kind: MetricKind, rises: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def grid(kind: MetricKind, rises: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The effects that compete, as factors, and their prior weights."""
     if not rises:
         return FALLS
     return RISES if kind in ("latency", "gauge") else RATIOS
 
 
-def _log_weights(kind: MetricKind, rises: bool) -> Floats:
-    weights = np.array(_grid(kind, rises)[1])
+def log_weights(kind: MetricKind, rises: bool) -> Floats:
+    """The logarithms of the prior weights, which are 1 in all."""
+    weights = np.array(grid(kind, rises)[1])
     return as_floats(np.log(weights / weights.sum()))
 
 

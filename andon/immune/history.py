@@ -124,7 +124,8 @@ def _counted(frame: Frame, y: Floats, trials: Floats) -> History:
     if usable.sum() > FEW:
         rate = ratio(y, e)
         ordered = np.sort(rate[usable])
-        high = GLITCH * max(ranked(ordered, 0.99), 10 * max(float(ordered[len(ordered) // 2]), 1e-12))
+        usual = (10 if frame.proportion else 4) * max(float(ordered[len(ordered) // 2]), 1e-12)
+        high = GLITCH * max(ranked(ordered, 0.99), usual)
         usable &= ~_lone(usable & (np.where(usable, rate, 0.0) > high))
     y, e = np.where(usable, y, 0.0), np.where(usable, e, 0.0)
     scale = _unit(y, e) if frame.kind == "sum" else 0.0

@@ -10,7 +10,7 @@ import math
 import msgspec
 import numpy as np
 
-from andon.immune.arith import Floats, ranked, rising
+from andon.immune.arith import Floats, Whole, ranked, rising
 from andon.immune.levels import Levels
 
 LENGTHS_MIN = (1, 3, 8, 20, 45)
@@ -43,6 +43,12 @@ class Inflation(msgspec.Struct, frozen=True):
         logs = np.log(np.array(self.lengths, dtype=float))
         column = [float(np.interp(math.log(max(length, 1)), logs, row)) for row in self.table]
         return float(np.interp(gap, self.gaps, column)) * max(length / self.lengths[-1], 1.0)
+
+    def at_once(self, lengths: Whole) -> Floats:
+        """F for windows of many lengths without a gap."""
+        logs = np.log(np.array(self.lengths, dtype=float))
+        found: Floats = np.interp(np.log(lengths), logs, self.table[0]) * np.maximum(lengths / self.lengths[-1], 1.0)
+        return found
 
     def whole(self, size: int) -> Floats:
         """F for every gap and length (from 1 on) up to `size`: rows are gaps."""

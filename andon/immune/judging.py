@@ -68,8 +68,8 @@ class Judge:
         if not self._past_restart(at, onset):
             return None
         deviation = lasting(evidence, onset, kind)
-        if deviation is None:
-            return None
+        if deviation is None or abs(deviation.effect) < SURE_SD * deviation.error:
+            return None  # the interval that would be told must not hold *nothing changed*
         self.crowded = self._crowded(onset)
         if self.crowded:
             return None

@@ -12,7 +12,7 @@ import numpy as np
 from andon.immune.arith import Floats, Whole, as_floats
 from andon.immune.evidence import PERSIST_S, Evidence
 
-REST = 0.35
+REST = 0.43
 """What must be left of the threshold without the worst minutes, and by the typical block."""
 BLOCKS = 0.55
 """This part of the blocks must show half of the effect."""

@@ -57,13 +57,21 @@ def decide(
         return Decision(False, False, "told")
     if metric.on_regression == "stop":
         return Decision(True, False, "stopped; a person decides")
-    if metric.threshold is None and (seen := watched(board.line(config.name))) < config.shadow:
+    if not rolls_back(board.line(config.name), config, metric):
+        seen = watched(board.line(config.name))
         words = f"shadow, {seen} of {config.shadow} deployments watched: would have stopped and rolled back"
         return Decision(False, False, words)
     reason = _stale(metric, verdict, now) or why_not(board, config, deployment, can, skew_s, now, together)
     if reason:
         return Decision(True, False, f"stopped, not rolled back: {reason}")
     return Decision(True, True, "stopped and rolled back")
+
+
+def rolls_back(line: Line, config: LineConfig, metric: Metric) -> bool:
+    """Whether a regression of that metric may lead to a rollback at all: it is configured, and not in shadow."""
+    if metric.on_regression != "rollback":
+        return False
+    return metric.threshold is not None or watched(line) >= config.shadow
 
 
 def watched(line: Line) -> int:
@@ -79,8 +87,9 @@ def why_not(
     skew_s: Mapping[str, float],
     now: Time,
     together: str = "",
+    at: Time | None = None,
 ) -> str:
-    """Which rule forbids an automatic rollback of that deployment; empty: none."""
+    """Which rule forbids an automatic rollback of that deployment; empty: none. `at`: when it was found, if not now."""
     line = board.line(config.name)
     current = line.current
     if current is None or current.id != deployment.id:
@@ -95,7 +104,7 @@ def why_not(
     skewed = [name for name, seconds in skew_s.items() if abs(seconds) > SKEW_OFF_S]
     if skewed:
         return f"auto off: the clock of {skewed[0]} is {abs(skew_s[skewed[0]]):.0f} s off"
-    everywhere = together or _regressed_elsewhere(board, config.name, now)
+    everywhere = together or _regressed_elsewhere(board, config.name, now if at is None else at)
     if everywhere:
         return f"{everywhere} regressed in the same minute: a broken measurement, until shown otherwise"
     found = rollback.target(line, now)
@@ -124,14 +133,14 @@ def _unsafe(config: LineConfig, can: Can | None) -> str:
     return "" if config.targets else "the target does not compare deployment ids, and nothing is halted by a stop"
 
 
-def _regressed_elsewhere(board: Board, name: str, now: Time) -> str:
+def _regressed_elsewhere(board: Board, name: str, at: Time) -> str:
     """Another line that regressed in the same minute; empty: none."""
     for line in board.lines.values():
-        if line.name != name and _regressed_lately(line, now):
+        if line.name != name and _regressed_then(line, at):
             return line.name
     return ""
 
 
-def _regressed_lately(line: Line, now: Time) -> bool:
+def _regressed_then(line: Line, at: Time) -> bool:
     verdicts = (verdict for watch in line.watches.values() for verdict in watch.verdicts.values())
-    return any(verdict.word == "regressed" and now - verdict.at < MASS_S for verdict in verdicts)
+    return any(verdict.word == "regressed" and abs(at - verdict.at) < MASS_S for verdict in verdicts)

@@ -57,7 +57,7 @@ def measure_expected(
 
     `expected(at)` is what a bucket would have shown, `effect` the signed part that it was off by: -0.23.
     """
-    need, limit = max(LEAST_BUCKETS, math.ceil(LEAST_S / metric.every)), undone_at + LIMIT_S
+    need, limit = least(metric), undone_at + LIMIT_S
     after = [
         (row.at, value, expected(row.at))
         for row in rows
@@ -77,3 +77,15 @@ def measure_expected(
     seen, was = after[-1][1], after[-1][2]
     words = f"{number(seen, metric)}, expected {number(was, metric)}, after {long_age(LIMIT_S)}: suspect something else"
     return "not recovered", f"{metric.name} {words}"
+
+
+def least(metric: Metric) -> int:
+    """How many buckets without a threshold must agree."""
+    return max(LEAST_BUCKETS, math.ceil(LEAST_S / metric.every))
+
+
+def off_by(metric: Metric, rows: Sequence[Sample], expected: Callable[[Time], float]) -> float | None:
+    """By which signed part of what was expected those buckets are off: -0.23; None: too few, or nothing was expected."""
+    seen = [(value, expected(row.at)) for row in rows if (value := row.shown(metric.kind)) is not None]
+    was = sum(item[1] for item in seen)
+    return sum(item[0] for item in seen) / was - 1 if len(seen) >= least(metric) and was else None

@@ -108,7 +108,7 @@ class _Days:
             usual = means(np.sort(rows, axis=0)[1:-1])
         else:
             usual = medians(rows) if len(chosen) >= 3 else means(rows)
-        usual = np.where(np.isfinite(usual), usual, 0.0 if self.additive else 1.0)
+        usual = self._filled(usual)
         if not self.additive:
             usual = np.log(np.maximum(usual, LEAST))
         if self.gain is not None:
@@ -116,6 +116,14 @@ class _Days:
             waves[1:] *= self.gain[1:]
             usual = np.fft.irfft(waves, len(usual))
         return usual if self.additive else np.maximum(np.exp(usual), LEAST)
+
+    def _filled(self, usual: Floats) -> Floats:
+        """Where the chosen days show nothing: what lies between its neighbours, so that nothing jumps there."""
+        known = np.nonzero(np.isfinite(usual))[0]
+        if not len(known):
+            return np.full(self.bins, 0.0 if self.additive else 1.0)
+        around = np.concatenate((known - self.bins, known, known + self.bins))
+        return as_floats(np.interp(np.arange(self.bins), around, np.tile(usual[known], 3)))
 
     def spread(self, shape: Floats) -> Floats:
         """A day's bins as its buckets, round the clock."""

@@ -173,7 +173,7 @@ def earlier_onsets(
     else:
         scores = y[:, None] * np.log(effects)[None] - (level * e)[:, None] * (effects - 1)[None]
         scores = scores / (1 - levels.share)
-    f = np.array([inflation.at(0, int(item)) for item in lengths])[:, None]
+    f = inflation.at_once(lengths)[:, None]
     most = (MOST_NATS_A_MINUTE * lengths * frame.minutes)[:, None]
     terms = np.minimum(scores / f, most) + np.log([mass[int(item)] for item in lengths])[:, None]
     top = terms.max(axis=0)

@@ -17,6 +17,7 @@ from andon.config import Config, LineConfig
 from andon.cord import Cord
 from andon.events import Helped, Judged, WatchOpened
 from andon.immune import policy, recovery, statistical, threshold
+from andon.immune.newest import NewestFirst
 from andon.immune.policy import IMMUNE
 from andon.keeper import Keeper
 from andon.model import Act, Deployment, Metric, Sample, Verdict, VerdictWord
@@ -48,6 +49,7 @@ class Watcher:
         self.shipper = shipper
         self.skew_s = skew_s
         self.statistical = statistical.Statistical(config, stations, keeper, clock)
+        self.newest = NewestFirst(keeper, clock, cord, shipper, self.statistical, self._why_not)
         self.gone: dict[tuple[str, str], str] = {}
         """Why a metric's source gives nothing, by line and metric."""
         self._asked: dict[tuple[str, str], Time] = {}
@@ -66,6 +68,7 @@ class Watcher:
             for watch in tuple(self.keeper.board.line(config.name).watches.values()):
                 if not watch.ended:
                     await self.judge(config, watch)
+            await self.newest.look(config)
             await self.measure_recovery(config)
             news = self._news[config.name]
             try:
@@ -135,9 +138,10 @@ class Watcher:
         known = watch.verdicts.get(metric.name)
         if known is not None and known.word == "regressed":
             return known, True
+        until = min(until, statistical.window(config, metric, watch).until)
         verdict, final = await self._verdict(config, metric, watch, until, self.clock.now())
         # The last word is for who has looked: after a suspend, or in a new process, nobody has asked yet.
-        asked = max(self._asked.get((config.name, name), 0.0) for name in ("", metric.name))
+        asked = min(self._asked_at(config, one) for one in (metric, metric.beside) if one is not None)
         final = final and (verdict.word == "regressed" or asked >= until + metric.lag)
         if known is None or known.word != verdict.word:
             await self._found(config, metric, watch, deployment, verdict)
@@ -155,12 +159,18 @@ class Watcher:
             blind = Verdict(word="blind", sentence=f"{metric.name}: {words}", metric=metric.name, at=now)
             return blind, now >= until + metric.lag
         gone = self.gone.get((config.name, metric.name), "")
+        if metric.beside is not None and not gone and (words := self.gone.get((config.name, metric.beside.name), "")):
+            gone = f"its control: {words}"
         if metric.threshold is None:
             return await self.statistical.verdict(config, metric, watch, now, gone)
         start, end = threshold.window(metric, watch.began, until)
         series = f"{config.name}/{metric.name}"
         rows = await self._kept(series, start, end)
         return threshold.judge(metric, rows, watch.version, watch.began, until, now, gone)
+
+    def _asked_at(self, config: LineConfig, metric: Metric) -> Time:
+        """When a metric was last asked for its buckets."""
+        return max(self._asked.get((config.name, name), 0.0) for name in ("", metric.name))
 
     def _of_another_time(self, metric: Metric) -> str:
         """Why a metric's buckets are not of the time they name: their source's clock is off by more than one of them."""
@@ -217,6 +227,13 @@ class Watcher:
         await self.cord.tell(config.name, kind, title, f"{why}. {words}", IMMUNE, key)
         return words
 
+    async def _why_not(self, config: LineConfig, deployment: Deployment, verdict: Verdict) -> str:
+        """Which rule forbids an automatic rollback of what runs, for a verdict that was found before; empty: none."""
+        deploy, now = self.stations.deploy(config.name), self.clock.now()
+        can = deploy.can if deploy else None
+        together = await self._together(config, verdict, now)
+        return policy.why_not(self.keeper.board, config, deployment, can, self.skew_s, now, together, at=verdict.at)
+
     async def _together(self, config: LineConfig, verdict: Verdict, now: float) -> str:
         """Another line whose metric left its bounds at the same time, watched or not; empty: none."""
         if verdict.word != "regressed" or verdict.onset is None:
@@ -270,23 +287,25 @@ class Watcher:
             known = line.helped.get(act.expected)
             if known is not None and known.word != "too early":
                 continue
-            metric = self._suspect(config, line, act)
+            watch = _blamed(line, act)
+            metric = self._suspect(config, watch)
             if metric is None:
                 continue
-            await self._measure_one(config, act, metric, known.word if known else "")
+            await self._measure_one(config, act, watch, metric, known.word if known else "")
 
-    async def _measure_one(self, config: LineConfig, act: Act, metric: Metric, known: str) -> None:
+    async def _measure_one(self, config: LineConfig, act: Act, watch: Watch | None, metric: Metric, known: str) -> None:
         if self._of_another_time(metric):
             return
         undone_at, now = act.settled_at or act.at, self.clock.now()
         series = f"{config.name}/{metric.name}"
         rows = await self._kept(series, undone_at, now)
-        word, sentence = await self._recovered(config, act, metric, rows, undone_at, now)
+        word, sentence = await self._recovered(config, watch, metric, rows, undone_at, now)
         if word == known:
             return
         stop = self.keeper.board.line(config.name).stop
-        event = Helped(line=config.name, at=now, deployment=act.expected, word=word, sentence=sentence, hold=stop)
-        await self.keeper.commit(event)
+        undone = dict.fromkeys((act.expected, watch.deployment if watch else act.expected))
+        helped = Helped(line=config.name, at=now, deployment="", word=word, sentence=sentence, hold=stop)
+        await self.keeper.commit(*(msgspec.structs.replace(helped, deployment=item) for item in undone))
         if word != "too early":
             key = f"{act.id}/{word}"
             await self.cord.tell(config.name, "rollback", f"{config.name} {word}", sentence, IMMUNE, key)
@@ -294,7 +313,7 @@ class Watcher:
     async def _recovered(
         self,
         config: LineConfig,
-        act: Act,
+        watch: Watch | None,
         metric: Metric,
         rows: tuple[Sample, ...],
         undone_at: Time,
@@ -302,16 +321,15 @@ class Watcher:
     ) -> tuple[recovery.Word, str]:
         if metric.threshold is not None:
             return recovery.measure(metric, rows, undone_at, now)
-        watch = self.keeper.board.line(config.name).watches.get(act.expected)
-        pursuit = await self.statistical.expected(config, metric, watch) if watch else None
+        known = self.statistical.expected if metric.control is None else self.statistical.beside
+        pursuit = await known(config, metric, watch) if watch else None
         if watch is None or pursuit is None:
             return "too early", f"{metric.name}: what was expected of it is not known"
         effect = await self.statistical.effect(config, metric, watch, pursuit)
         return recovery.measure_expected(metric, rows, undone_at, now, pursuit.expected, effect)
 
-    def _suspect(self, config: LineConfig, line: Line, act: Act) -> Metric | None:
+    def _suspect(self, config: LineConfig, watch: Watch | None) -> Metric | None:
         """The metric to measure after a rollback: the one that regressed, else the first with a threshold."""
-        watch = line.watches.get(act.expected)
         if watch is not None:
             for name, verdict in watch.verdicts.items():
                 metric = config.metric(name)
@@ -325,3 +343,20 @@ def _newer(line: Line, deployment: Deployment) -> Deployment | None:
     """The first deployment that replaced this one."""
     later = line.deployments[line.deployments.index(deployment) + 1 :]
     return next((item for item in later if item.state != "failed"), None)
+
+
+def _blamed(line: Line, act: Act) -> Watch | None:
+    """The watch that a rollback answers: of what it undid; where that was not blamed, of the newest before it that was.
+
+    None of them was blamed: a person went back, and the watch of what was undone is taken.
+    """
+    undone, target = line.deployment(act.expected), line.watches.get(act.expected)
+    if undone is None:
+        return target
+    for item in reversed(line.deployments[: line.deployments.index(undone) + 1]):
+        watch = line.watches.get(item.id)
+        if item.version == act.version or (item.id != undone.id and line.went_back(item)):
+            break
+        if watch is not None and any(verdict.word == "regressed" for verdict in watch.verdicts.values()):
+            return watch
+    return target

@@ -9,7 +9,7 @@ import pytest
 from adapters._http import Web
 from andon.ports import Denied, Garbled, NoAnswer, Refused, Unreachable
 from andon.secret import Secret
-from tests.adapters.test_http import Hand, Server, answer
+from tests.adapters.test_http_client import Hand, Server, answer
 
 TOKEN = "tok-5ecret-canary-93"
 

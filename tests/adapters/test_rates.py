@@ -14,7 +14,7 @@ from andon import feed
 from andon.ports import Accepted, Denied, Garbled, NoAnswer, Unreachable
 from andon.secret import Secret
 from tests.adapters import sources
-from tests.adapters.test_http import Hand, Server, answer
+from tests.adapters.test_http_client import Hand, Server, answer
 from tests.fault_proxy import FaultProxy, hang, json, none, says
 from tests.helpers import until
 

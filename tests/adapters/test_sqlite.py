@@ -1,37 +1,24 @@
 """The ledger's file: what is written comes back, claims are decided by it, and it outlives crashes and bad hands."""
 
 import os
-import random
 import shutil
-import signal
 import sqlite3
 import stat
 import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
-from hypothesis import given, settings
 
-from adapters import _sqlite_chain, _sqlite_file
+from adapters import _sqlite_file
 from adapters.sqlite import SqliteLedger
-from andon import events
-from andon.board import FORMAT, Board
-from andon.events import KINDS, ActAsked, ActStepped, Event, HoldLifted, HoldPlaced, decode, encode
-from andon.keeper import fold
-from andon.model import SETTLED, Deployment, Sample, to_json
-from andon.ports import AlreadyHeld, Audit, Joined, LedgerUnusable, Moved, Pulse
-from tests import strategies
-from tests.helpers import HOSTILE
-from tests.ledgers import SHOP, HandClock, Start, act, asked, lifted, placed, programs, seen, step
-from tests.strategies import histories
-
-UNSETTLED = ("intent", "sent", "accepted", "unknown")
+from andon.events import KINDS, HoldLifted, decode
+from andon.model import Deployment, Sample
+from andon.ports import Audit, LedgerUnusable
+from tests.ledger_contract import LedgerContract, audit_verify
+from tests.ledgers import HandClock, SqlitePlace, Start, asked, programs, seen, step
 
 
 @pytest.fixture
@@ -57,91 +44,14 @@ def start() -> Iterator[Start]:
         yield begin
 
 
-def kept(ledger: SqliteLedger) -> list[Any]:
-    return [decode(row.kind, row.body) for row in ledger.read(0, 10**6)]
-
-
-def refold(ledger: SqliteLedger) -> Board:
-    return fold(Board(), ledger.read(0, 10**6))[1]
+class TestWhatEveryLedgerMustDo(LedgerContract):
+    @pytest.fixture
+    def place(self, path: Path) -> SqlitePlace:
+        return SqlitePlace(path)
 
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
-
-
-# ---- what is written comes back
-
-
-@pytest.mark.parametrize("name", KINDS)
-def test_every_kind_comes_back_as_it_was_written(name):
-    @given(strategies.kind(name))
-    @settings(max_examples=12)
-    def comes_back(event: Event) -> None:
-        ledger = SqliteLedger(":memory:", HandClock())
-        if isinstance(event, ActStepped):
-            ledger.commit(asked(event.act, line=event.line, state=event.was))
-        if isinstance(event, HoldLifted):
-            ledger.commit(placed(event.hold, line=event.line))
-        ledger.commit(event)
-        row = ledger.recent("", 1)[0]
-        assert decode(row.kind, row.body) == event
-        assert (row.kind, row.line, row.at) == (name, event.line, event.at)
-        audit = ledger.verify()
-        assert audit.broken_at is None, audit.words
-        ledger.close()
-
-    comes_back()
-
-
-@given(histories)
-@settings(max_examples=40)
-def test_a_board_folded_from_the_ledger_is_the_one_folded_from_what_was_committed(history):
-    ledger, board = SqliteLedger(":memory:", HandClock()), Board()
-    for event in history:
-        try:
-            ledger.commit(event)
-        except (Joined, AlreadyHeld, Moved, LedgerUnusable):
-            continue
-        board = board.apply(decode(*encode(event)))
-    assert to_json(refold(ledger)) == to_json(board)
-    for id_, state in ledger._db.execute("SELECT id, state FROM acts"):
-        found = [line.acts[id_] for line in board.lines.values() if id_ in line.acts]
-        assert [item.state for item in found] in ([state], []), "what decides claims is not what the board shows"
-    open_ = {row[0] for row in ledger._db.execute("SELECT id FROM holds WHERE open")}
-    assert open_ == {item.id for line in board.lines.values() for item in line.open_holds}
-    ledger.close()
-
-
-def test_hostile_text_is_kept_harmless_and_byte_for_byte(ledger):
-    for text in HOSTILE:
-        ledger.commit(seen(text))
-    assert kept(ledger) == [seen(text) for text in HOSTILE]
-    assert not any(b"\x1b" in row.body or b"\\u001b" in row.body for row in ledger.read(0))
-    assert ledger.verify().broken_at is None
-
-
-def forced(event: Any, name: str, value: object) -> Any:
-    """A record that went around its own check."""
-    msgspec.structs.force_setattr(event, name, value)
-    return event
-
-
-@pytest.mark.parametrize(
-    "event",
-    [
-        forced(seen(), "words", "\x1b]0;x\x07"),
-        forced(seen(), "at", float("nan")),
-        forced(seen(), "at", float("inf")),
-        forced(seen(), "at", 10**400),
-        forced(seen(), "state", "sideways"),
-    ],
-    ids=["escape", "nan", "infinite", "huge", "no such word"],
-)
-def test_what_does_not_come_back_equal_is_refused_and_nothing_is_written(ledger, event):
-    with pytest.raises(ValueError):
-        ledger.commit(seen("before"), event)
-    assert ledger.read(0) == []
-    ledger.commit(seen("after"))
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
@@ -154,87 +64,14 @@ def test_a_number_that_is_not_finite_is_refused_at_the_edge(number):
         Deployment(id="d", version="v", state="settled", at=number)
 
 
-@pytest.mark.parametrize("thing", [act(), Event(SHOP, 1.0), "text", None])
-def test_what_is_no_event_is_refused(ledger, thing):
-    with pytest.raises(TypeError):
-        ledger.commit(thing)
-
-
-@pytest.mark.parametrize("at", [5, -0.0, 0.1, 1e308])
-def test_the_chain_holds_whatever_kind_of_number_a_time_is(ledger, at):
-    ledger.commit(seen(at=at))
-    assert ledger.verify().broken_at is None
-
-
 # ---- a version older or newer than this one
-
-
-class FlagTurned(Event, frozen=True):
-    """What a newer version may know."""
-
-    flag: str = "checkout"
-
-
-@pytest.fixture
-def newer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Commits as a newer andon would, which knows one kind more."""
-
-    def commit(ledger: SqliteLedger, kind: str, line: str) -> None:
-        with monkeypatch.context() as patch:
-            patch.setitem(events.KINDS, kind, FlagTurned)
-            patch.setitem(events.NAMES, FlagTurned, kind)
-            patch.setitem(events._DECODERS, kind, msgspec.json.Decoder(FlagTurned))
-            ledger.commit(FlagTurned(line, 1.0))
-
-    return commit
-
-
-def write_raw(ledger: SqliteLedger, kind: str, line: str, body: bytes) -> None:
-    """A row as another version wrote it, chained as it must be."""
-
-    def write(db: sqlite3.Connection) -> None:
-        seq, last = ledger._end(db)
-        row = (seq + 1, 1.0, 1.0, kind, 1, line, body)
-        db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, _sqlite_chain.chained(last, row)))
-
-    ledger._transaction(write)
-
-
-def test_an_unknown_kind_is_kept_and_skipped(ledger, newer):
-    ledger.commit(placed("h1"))
-    before = refold(ledger)
-    newer(ledger, "flag-turned", SHOP)
-    assert refold(ledger) == before
-    assert [row.kind for row in ledger.read(0)] == ["hold-placed", "flag-turned"]
-    assert ledger.verify().broken_at is None
-
-
-@pytest.mark.parametrize("kind", ["act-paused", "hold-frozen"])
-def test_an_unknown_kind_of_act_or_hold_makes_its_line_read_only_and_nothing_else(ledger, newer, kind):
-    ledger.commit(placed("h1"), placed("h2", line="payments"))
-    before = refold(ledger)
-    newer(ledger, kind, SHOP)
-    after = refold(ledger)
-    assert list(after.read_only) == [SHOP]
-    assert kind in after.read_only[SHOP]
-    assert msgspec.structs.replace(after, read_only={}) == before
-    ledger.commit(seen("goes on"))
-
-
-def test_a_known_kind_with_words_of_a_newer_version_counts_as_unknown(ledger):
-    write_raw(
-        ledger, "run-seen", SHOP, b'{"line":"shop","at":1,"source":"ci","run":{"id":"r","change":"c","state":"new"}}'
-    )
-    assert refold(ledger) == Board()
-    write_raw(ledger, "act-stepped", SHOP, b'{"line":"shop","at":1,"act":"a1","was":"intent","now":"paused"}')
-    assert list(refold(ledger).read_only) == [SHOP]
 
 
 def test_a_field_of_a_newer_version_is_ignored():
     body = b'{"line":"shop","at":1.5,"hold":"h1","who":"bo","why":"x","mood":{"of":["the",1]}}'
     assert decode("hold-lifted", body) == HoldLifted(line="shop", at=1.5, hold="h1", who="bo", why="x")
     samples = (
-        b'{"line":"s","at":1,"deployment":"d","verdict":{"word":"blind","sentence":"x","numbers":[[1,2,3,"new"]]}}'
+        b'{"line":"s","at":1,"deployment":"d","verdict":{"word":"blind","sentence":"x","numbers":[[1,2,3,[],"new"]]}}'
     )
     assert decode("judged", samples).verdict.numbers == (Sample(1.0, 2.0, 3.0),)
 
@@ -284,7 +121,9 @@ FIRST_ROWS: dict[str, tuple[str, str]] = {
             "hold.deployment=''"
         ),
     ),
-    "hold-taken": ('"hold":"h","who":"bo"', "who='bo'"),
+    "hold-taken": ('"hold":"h","who":"bo"', "who='bo' by=''"),
+    "hold-changed": ('"hold":"h","who":"bo"', "why='' until=None"),
+    "call-taken": ('"call":"a","who":"bo"', "who='bo'"),
     "hold-lifted": ('"hold":"h","who":"bo","why":"x"', "why='x'"),
     "act-asked": (
         (
@@ -315,155 +154,6 @@ def test_a_row_of_the_first_version_means_what_it_meant(kind):
         for part in where.replace("[0]", ".0").split("."):
             found = found[0] if part == "0" else getattr(found, part)
         assert repr(found) == value, where
-
-
-# ---- claims
-
-
-@pytest.mark.parametrize("state", UNSETTLED)
-def test_a_claim_belongs_to_an_act_on_its_way(ledger, state):
-    ledger.commit(asked("a1", state=state))
-    with pytest.raises(Joined) as joined:
-        ledger.commit(asked("a2", who="bo"))
-    assert joined.value.act == act("a1", state=state)
-    ledger.commit(asked("a3", target="deploy"), asked("a4", subject="other"), asked("a5", kind="release"))
-
-
-@pytest.mark.parametrize("state", sorted(SETTLED))
-def test_a_settled_act_absorbs_nothing(ledger, state):
-    for n in range(3):
-        ledger.commit(asked(f"a{n}"))
-        ledger.commit(step(f"a{n}", "intent", "sent"), step(f"a{n}", "sent", state))
-    ledger.commit(asked("last"))
-
-
-def test_a_push_and_a_rollback_have_one_claim(ledger):
-    ledger.commit(asked("a1", kind="push", version="new"))
-    with pytest.raises(Joined):
-        ledger.commit(asked("a2", kind="rollback", version="old"))
-
-
-def test_who_joins_sees_how_far_the_act_has_come(ledger):
-    ledger.commit(asked("a1"), step("a1", "intent", "sent"), step("a1", "sent", "accepted", ref="job 7"))
-    with pytest.raises(Joined) as joined:
-        ledger.commit(asked("a2"))
-    assert (joined.value.act.state, joined.value.act.ref, joined.value.act.tries) == ("accepted", "job 7", 1)
-
-
-def test_an_owner_has_one_open_hold_per_line(ledger):
-    ledger.commit(placed("h1"), placed("h2", owner="bo"), placed("h3", line="payments"))
-    with pytest.raises(AlreadyHeld) as held:
-        ledger.commit(placed("h4"))
-    assert held.value.hold == "h1"
-    ledger.commit(lifted("h1"), placed("h5"))
-
-
-def test_a_hold_is_lifted_once_and_on_its_own_line(ledger):
-    ledger.commit(placed("h1"))
-    with pytest.raises(Moved):
-        ledger.commit(lifted("h1", line="payments"))
-    ledger.commit(lifted("h1"))
-    with pytest.raises(Moved):
-        ledger.commit(lifted("h1"))
-    with pytest.raises(Moved):
-        ledger.commit(lifted("never"))
-
-
-def test_a_step_is_taken_only_from_the_state_the_act_is_in(ledger):
-    ledger.commit(asked("a1"), step("a1", "intent", "sent"))
-    for moved in (
-        step("a1", "intent", "withdrawn"),
-        step("none", "intent", "sent"),
-        step("a1", "sent", "verified", line="x"),
-    ):
-        with pytest.raises(Moved):
-            ledger.commit(moved)
-    ledger.commit(step("a1", "sent", "sent"), step("a1", "sent", "verified"))
-    assert refold(ledger).line(SHOP).acts["a1"].tries == 2
-
-
-def test_a_settled_act_is_never_stepped_again(ledger):
-    ledger.commit(asked("a1"), step("a1", "intent", "withdrawn"), asked("a2"))
-    with pytest.raises(Moved):
-        ledger.commit(step("a1", "withdrawn", "sent"))
-    ledger.commit(step("a2", "intent", "withdrawn"))
-    with pytest.raises(Moved):
-        ledger.commit(step("a1", "withdrawn", "intent"))
-
-
-def test_an_id_is_used_once(ledger):
-    ledger.commit(asked("a1"), step("a1", "intent", "withdrawn"), placed("h1"), lifted("h1"))
-    with pytest.raises(LedgerUnusable, match="asked before"):
-        ledger.commit(asked("a1"))
-    with pytest.raises(AlreadyHeld):
-        ledger.commit(placed("h1"))
-
-
-def test_a_hold_or_act_of_another_line_than_its_event_is_refused(ledger):
-    with pytest.raises(ValueError, match="another line"):
-        ledger.commit(HoldPlaced(line="payments", at=1.0, hold=placed("h1").hold))
-    with pytest.raises(ValueError, match="another line"):
-        ledger.commit(ActAsked(line="payments", at=1.0, act=act()))
-
-
-@pytest.mark.parametrize(
-    ("last", "error"),
-    [
-        (asked("a9"), Joined),
-        (placed("h9"), AlreadyHeld),
-        (step("a1", "sent", "verified"), Moved),
-        (lifted("h0"), Moved),
-    ],
-)
-def test_a_commit_is_all_or_nothing(ledger, last, error):
-    ledger.commit(asked("a1"), placed("h1"))
-    before = ledger.read(0)
-    with pytest.raises(error):
-        ledger.commit(seen(), asked("a2", subject="x"), placed("h2", "bo"), step("a1", "intent", "intent"), last)
-    assert ledger.read(0) == before
-    ledger.commit(asked("a2", subject="x"), placed("h2", "bo"), step("a1", "intent", "sent"))
-    assert ledger.verify().broken_at is None
-
-
-RACER = """
-import json, sys, time
-from adapters.sqlite import SqliteLedger
-from andon.clock import WallClock
-from andon.events import decode
-ledger = SqliteLedger(sys.argv[1], WallClock())
-print("ready")
-for line in sys.stdin:
-    at, kind, body = json.loads(line)
-    event = decode(kind, body.encode())
-    while time.time() < at:
-        pass
-    try:
-        ledger.commit(event)
-        print("won")
-    except Exception as error:
-        print(type(error).__name__)
-"""
-
-
-@pytest.mark.parametrize("what", ["ask", "step", "place a hold"])
-def test_of_two_processes_that_race_exactly_one_wins(ledger, path, start, what):
-    racers = [start(RACER, path), start(RACER, path)]
-    for racer in racers:
-        assert racer.stdout.readline() == "ready\n"
-    for n in range(20):
-        ledger.commit(asked(f"s{n}", subject=f"step {n}"))
-        rivals: dict[str, tuple[list[Event], str]] = {
-            "ask": ([asked(f"a{n}{who}", subject=f"stop {n}", who=who) for who in "xy"], "Joined"),
-            "step": ([step(f"s{n}", "intent", now) for now in ("sent", "withdrawn")], "Moved"),
-            "place a hold": ([placed(f"h{n}{sign}", owner=f"owner {n}") for sign in "xy"], "AlreadyHeld"),
-        }
-        both, loses = rivals[what]
-        at = time.time() + 0.01
-        for racer, event in zip(racers, both, strict=True):
-            kind, body = encode(event)
-            print(msgspec.json.encode([at, kind, body.decode()]).decode(), file=racer.stdin)
-        assert sorted(racer.stdout.readline().strip() for racer in racers) == sorted(["won", loses])
-    assert ledger.verify().events == 40
 
 
 # ---- the file
@@ -530,22 +220,6 @@ def test_a_folder_in_the_ledgers_place_is_said_in_words(tmp_path, clock):
         SqliteLedger(tmp_path / "file" / "ledger.db", clock)
 
 
-def test_a_ledger_of_a_newer_andon_is_read_and_never_written(ledger, path, clock):
-    ledger.commit(placed("h1"))
-    ledger._db.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
-    ledger.close()
-    before = path.read_bytes()
-    older = SqliteLedger(path, clock)
-    assert kept(older) == [placed("h1")]
-    assert older.read_only
-    assert "newer andon" in older.trouble()
-    for write in writes(older):
-        with pytest.raises(LedgerUnusable, match="newer andon"):
-            write()
-    older.close()
-    assert path.read_bytes() == before
-
-
 def test_who_only_looks_makes_no_ledger(path, clock):
     with pytest.raises(LedgerUnusable, match="no ledger here yet"):
         SqliteLedger(path, clock, read_only=True)
@@ -558,29 +232,6 @@ def test_who_only_looks_at_a_ledger_that_is_being_made_is_told_that_there_is_non
     with pytest.raises(LedgerUnusable, match="no ledger here yet"):
         SqliteLedger(path, clock, read_only=True)
     SqliteLedger(path, clock).close()
-
-
-def writes(ledger: SqliteLedger) -> list[Callable[[], object]]:
-    """Everything that would change the file."""
-    return [
-        lambda: ledger.commit(seen()),
-        lambda: ledger.commit(placed("h9", "bo")),
-        lambda: ledger.pulse([Pulse("k", 1.0)]),
-        lambda: ledger.keep("s", [Sample(1.0, 1.0)]),
-        lambda: ledger.take_lease("me", 7.0),
-        lambda: ledger.drop_lease("me"),
-        lambda: ledger.checkpoint("f", 1, b""),
-    ]
-
-
-def test_who_only_looks_cannot_write(ledger, path, clock):
-    ledger.commit(seen())
-    looking = SqliteLedger(path, clock, read_only=True)
-    for write in writes(looking):
-        with pytest.raises(LedgerUnusable):
-            write()
-    assert len(looking.read(0)) == 1
-    looking.close()
 
 
 def test_many_who_make_one_ledger_at_once_all_get_it(tmp_path, clock):
@@ -635,51 +286,7 @@ def test_a_locked_file_is_said_in_words_and_nothing_is_written(ledger, path, clo
     other.close()
 
 
-def test_an_act_that_cannot_be_read_is_said_in_words_and_nothing_is_written(ledger):
-    ledger.commit(asked("a1"))
-    ledger._db.execute("UPDATE acts SET body = '{\"id\"'")
-    for event in (step("a1", "intent", "sent"), asked("a2")):
-        with pytest.raises(LedgerUnusable, match="cannot be read"):
-            ledger.commit(event)
-    assert len(ledger.read(0)) == 1
-
-
 # ---- crashes and a full disk
-
-
-WRITER = """
-import sys
-from adapters.sqlite import SqliteLedger
-from andon.clock import WallClock
-from andon.events import SourceSeen
-ledger = SqliteLedger(sys.argv[1], WallClock())
-n = ledger.verify().events
-while True:
-    ledger.commit(SourceSeen(line="shop", at=1.0, source="gh", state="ok", words=f"{sys.argv[2]} {n}"))
-    print(n)
-    n += 1
-"""
-
-
-def test_nothing_acknowledged_is_lost_when_the_writer_is_killed(path, clock, start):
-    chance, acknowledged = random.Random(5), 0
-    for round_ in range(5):
-        writer = start(WRITER, path, round_)
-        for _ in range(chance.randrange(20, 120)):
-            writer.stdout.readline()
-            acknowledged += 1
-        writer.send_signal(signal.SIGKILL)
-        acknowledged += writer.stdout.read().count("\n")  # communicate() would leave out what is buffered here
-        ledger = SqliteLedger(path, clock)
-        written = [event.words for event in kept(ledger)]
-        assert len(written) >= acknowledged
-        # One may have been written and not acknowledged: the writer died between the two.
-        assert len(written) <= acknowledged + 1
-        acknowledged = len(written)
-        assert written[-1] == f"{round_} {len(written) - 1}"
-        assert ledger.verify() == Audit(acknowledged)
-        assert ledger._db.execute("PRAGMA quick_check").fetchall() == [("ok",)]
-        ledger.close()
 
 
 FILLER = """
@@ -747,72 +354,6 @@ def test_a_full_disk_is_said_in_words_loses_nothing_and_goes_on_when_there_is_ro
 # ---- the chain
 
 
-@pytest.fixture
-def thirty(ledger: SqliteLedger, path: Path) -> Path:
-    """A closed ledger with thirty events."""
-    for n in range(30):
-        ledger.commit(seen(f"event {n}", at=float(n)))
-    assert ledger.verify() == Audit(30)
-    ledger.close()
-    return path
-
-
-def tamper(path: Path, *statements: str) -> None:
-    """What somebody with the file and some SQL does."""
-    db = sqlite3.connect(path)
-    db.execute("DROP TRIGGER events_stay")
-    db.execute("DROP TRIGGER events_are_kept")
-    for statement in statements:
-        assert db.execute(statement).rowcount != 0, statement
-    db.commit()
-    db.close()
-
-
-def harm(n: int, a: int, b: int) -> tuple[str, ...]:
-    """Twenty ways to change a record, on rows `a` and `b`."""
-    swap = (
-        f"UPDATE events SET seq = -1 WHERE seq = {a}",
-        f"UPDATE events SET seq = {a} WHERE seq = {b}",
-        f"UPDATE events SET seq = {b} WHERE seq = -1",
-    )
-    ways = [
-        (f"UPDATE events SET body = replace(CAST(body AS TEXT), 'event', 'evemt') WHERE seq = {a}",),
-        (f"UPDATE events SET body = CAST(replace(CAST(body AS TEXT), '{a - 1}', '99') AS BLOB) WHERE seq = {a}",),
-        (f"DELETE FROM events WHERE seq = {a}",),
-        swap,
-        ("DELETE FROM events WHERE seq = 30",),
-        (f"UPDATE events SET at = at + 1 WHERE seq = {a}",),
-        (f"UPDATE events SET seen = seen + 1 WHERE seq = {a}",),
-        (f"UPDATE events SET line = 'other' WHERE seq = {a}",),
-        (f"UPDATE events SET kind = 'hold-lifted' WHERE seq = {a}",),
-        (f"UPDATE events SET v = 2 WHERE seq = {a}",),
-        (f"UPDATE events SET hash = zeroblob(32) WHERE seq = {a}",),
-        (f"UPDATE events SET body = (SELECT body FROM events WHERE seq = {b}) WHERE seq = {a}",),
-        (f"DELETE FROM events WHERE seq = {a}", f"UPDATE events SET seq = seq - 1 WHERE seq > {a}"),
-        (f"INSERT INTO events SELECT 31, at, seen, kind, v, line, body, hash FROM events WHERE seq = {a}",),
-        ("DELETE FROM events WHERE seq = 1",),
-        ("DELETE FROM events",),
-        (f"DELETE FROM events WHERE seq > {min(a, b)}",),
-        (f"UPDATE events SET hash = 'words' WHERE seq = {a}",),
-        (f"UPDATE events SET at = 'words' WHERE seq = {a}",),
-        (f"UPDATE events SET seq = seq + 100 WHERE seq >= {a}",),
-    ]
-    return ways[n]
-
-
-@pytest.mark.parametrize("n", range(20))
-def test_every_change_to_what_was_written_is_found(thirty, clock, n):
-    a, b = random.Random(n).sample(range(2, 30), 2)
-    tamper(thirty, *harm(n, a, b))
-    ledger = SqliteLedger(thirty, clock)
-    audit = ledger.verify()
-    assert audit.broken_at is not None, harm(n, a, b)
-    assert audit.words
-    ledger.commit(seen("goes on"))
-    assert ledger.verify().broken_at is not None, "found now, but not after the next event"
-    ledger.close()
-
-
 def test_the_file_itself_refuses_a_change(ledger):
     ledger.commit(seen())
     for statement in ("UPDATE events SET at = 2", "DELETE FROM events"):
@@ -820,213 +361,15 @@ def test_the_file_itself_refuses_a_change(ledger):
             ledger._db.execute(statement)
 
 
-CONFIG = """
-connections: {plant: {adapter: plant}}
-lines: {shop: {deploy: {from: plant, only_way_in: true}}}
-"""
-
-
-def audit_verify(tmp_path: Path, ledger: Path) -> tuple[int, str]:
-    config = tmp_path / "andon.yaml"
-    config.write_text(CONFIG)
-    config.chmod(0o600)
-    command = [Path(sys.executable).with_name("andon"), "-c", config, "--ledger", ledger, "audit", "verify"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-    assert "Traceback" not in done.stderr
-    return done.returncode, done.stdout + done.stderr
-
-
-def test_audit_verify_ends_with_0_for_a_whole_chain_1_for_a_broken_one_and_2_for_no_answer(tmp_path, thirty):
-    code, words = audit_verify(tmp_path, thirty)
-    assert (code, words) == (0, "30 events, the chain is whole\n")
-    tamper(thirty, "UPDATE events SET body = replace(CAST(body AS TEXT), 'event', '[/]') WHERE seq = 7")
-    code, words = audit_verify(tmp_path, thirty)
-    assert code == 1
-    assert "event 7 was changed" in words
-    thirty.write_bytes(b"not a ledger at all" * 100)
-    code, words = audit_verify(tmp_path, thirty)
+def test_audit_verify_ends_with_2_for_what_cannot_be_read(tmp_path, path, ledger):
+    ledger.close()
+    path.write_bytes(b"not a ledger at all" * 100)
+    code, words = audit_verify(tmp_path, path)
     assert code == 2
     assert "not an andon ledger" in words
-
-
-def test_audit_verify_finds_a_checkpoint_that_is_not_what_the_events_add_up_to(tmp_path, thirty, clock):
-    ledger = SqliteLedger(thirty, clock)
-    ledger.checkpoint(FORMAT, 30, to_json(Board(started=77.0)))
-    ledger.close()
-    code, words = audit_verify(tmp_path, thirty)
-    assert code == 1
-    assert "checkpoint differs" in words
-
-
-# ---- checkpoints
-
-
-def test_a_checkpoint_is_given_back_to_who_asks_for_its_format(ledger):
-    ledger.commit(seen("1"), seen("2"))
-    ledger.checkpoint("f", 1, b"board")
-    assert ledger.last_checkpoint("f") == (1, b"board")
-    assert ledger.last_checkpoint("g") is None
-    ledger.checkpoint("f", 2, b"later")
-    ledger.checkpoint("g", 1, b"other")
-    assert ledger.last_checkpoint("f") == (2, b"later")
-    assert ledger.last_checkpoint("g") == (1, b"other")
-
-
-def test_a_checkpoint_of_an_event_that_is_not_there_is_not_kept(ledger):
-    ledger.commit(seen())
-    ledger.checkpoint("f", 5, b"board")
-    assert ledger.last_checkpoint("f") is None
-
-
-@pytest.mark.parametrize(
-    "harm",
-    [
-        "UPDATE events SET hash = zeroblob(32) WHERE seq = 20",
-        "DELETE FROM events WHERE seq = 20",
-        "UPDATE checkpoints SET seq = 19",
-        "UPDATE checkpoints SET board = CAST(replace(CAST(board AS TEXT), '1', '2') AS BLOB)",
-        "UPDATE checkpoints SET board = x'7b7d'",
-        "UPDATE checkpoints SET board = 'text'",
-        "UPDATE checkpoints SET hash = zeroblob(32)",
-    ],
-)
-def test_a_checkpoint_that_does_not_fit_is_ignored(thirty, clock, harm):
-    ledger = SqliteLedger(thirty, clock)
-    ledger.checkpoint("f", 20, b"board 111")
-    assert ledger.last_checkpoint("f") == (20, b"board 111")
-    ledger.close()
-    tamper(thirty, harm)
-    ledger = SqliteLedger(thirty, clock)
-    assert ledger.last_checkpoint("f") is None
-    ledger.close()
-
-
-# ---- the lease
-
-
-def test_one_holds_the_lease_and_renewing_it_keeps_its_epoch(ledger, path, clock):
-    other = SqliteLedger(path, clock)
-    assert ledger.lease() is None
-    first = ledger.take_lease("one", 7.0)
-    assert (first.holder, first.epoch, first.expires_at) == ("one", 1, 1007.0)
-    clock.at += 3
-    assert other.take_lease("two", 7.0) is None
-    renewed = ledger.take_lease("one", 7.0)
-    assert (renewed.epoch, renewed.expires_at, renewed.beat_at) == (1, 1010.0, 1003.0)
-    assert other.lease() == renewed
-    other.close()
-
-
-def test_a_lease_that_ran_out_is_taken_over_with_a_higher_epoch(ledger, path, clock):
-    other = SqliteLedger(path, clock)
-    ledger.take_lease("one", 7.0)
-    clock.at += 6.9
-    assert other.take_lease("two", 7.0) is None
-    clock.at += 0.1
-    assert ledger.lease() is None
-    assert other.take_lease("two", 7.0).epoch == 2
-    assert ledger.take_lease("one", 7.0) is None
-    clock.at += 8
-    assert other.take_lease("two", 7.0).epoch == 3, "nobody held it for a second: what was done then is not ours"
-    other.close()
-
-
-def test_a_lease_is_handed_over_at_once(ledger, path, clock):
-    other = SqliteLedger(path, clock)
-    ledger.take_lease("one", 7.0)
-    other.drop_lease("two")
-    assert other.take_lease("two", 7.0) is None
-    ledger.drop_lease("one")
-    assert other.lease() is None
-    assert other.take_lease("two", 7.0).epoch == 2
-    other.close()
-
-
-# ---- samples and signs of life
-
-
-def test_a_later_sample_replaces_the_one_of_the_same_bucket(ledger):
-    ledger.keep("shop/conv", [Sample(0.0, 1.0, 10.0), Sample(60.0, 2.0, None)])
-    ledger.keep("shop/conv", [Sample(60.0, 3.0, 30.0), Sample(120.0, 4.0)])
-    assert ledger.samples("shop/conv", 0.0, 999.0) == (
-        Sample(0.0, 1.0, 10.0),
-        Sample(60.0, 3.0, 30.0),
-        Sample(120.0, 4.0),
-    )
-
-
-def test_a_range_holds_its_start_and_not_its_end(ledger):
-    ledger.keep("s", [Sample(at, at) for at in (120.0, 0.0, 60.0)])
-    assert [row.at for row in ledger.samples("s", 0.0, 120.0)] == [0.0, 60.0]
-    assert ledger.samples("s", 60.0, 60.0) == ()
-    assert ledger.samples("nobody's", 0.0, 999.0) == ()
-
-
-def test_old_samples_are_forgotten_and_only_of_that_series(ledger):
-    ledger.keep("old", [Sample(0.0, 1.0)])
-    ledger.keep("s", [Sample(at, at) for at in (0.0, 60.0, 120.0)])
-    ledger.keep("s", [], forget_before=60.0)
-    assert [row.at for row in ledger.samples("s", 0.0, 999.0)] == [60.0, 120.0]
-    assert len(ledger.samples("old", 0.0, 999.0)) == 1
-
-
-def test_samples_are_no_events(ledger):
-    ledger.keep("s", [Sample(0.0, 1.0)])
-    ledger.pulse([Pulse("k", 1.0)])
-    assert ledger.read(0) == []
-
-
-def test_the_last_sign_of_life_is_kept_per_key(ledger, path, clock):
-    other = SqliteLedger(path, clock)
-    ledger.pulse([Pulse("source:gh", 1.0, "ok"), Pulse("person:ann", 1.0, "here", "\x1b[c")])
-    other.pulse([Pulse("source:gh", 2.0, "gone", "404")])
-    expected = [Pulse("source:gh", 2.0, "gone", "404"), Pulse("person:ann", 1.0, "here", "\x1b[c")]
-    assert ledger.pulses() == {pulse.key: pulse for pulse in expected}
-    other.close()
-
-
-# ---- reading
-
-
-def test_events_are_read_in_order_in_pieces_and_newest_first(ledger):
-    ledger.commit(*(seen(str(n)) for n in range(5)), placed("h1", line="payments"))
-    assert [row.seq for row in ledger.read(0)] == [1, 2, 3, 4, 5, 6]
-    assert [row.seq for row in ledger.read(2, 3)] == [3, 4, 5]
-    assert [row.seq for row in ledger.recent(SHOP, 2)] == [5, 4]
-    assert [row.seq for row in ledger.recent("", 2)] == [6, 5]
 
 
 def test_a_row_tells_when_it_was_seen_by_our_clock(ledger, clock):
     clock.at = 5000.0
     ledger.commit(seen(at=1.0))
     assert (ledger.read(0)[0].at, ledger.read(0)[0].seen) == (1.0, 5000.0)
-
-
-def test_what_another_connection_wrote_is_noticed_once(ledger, path, clock):
-    other = SqliteLedger(path, clock)
-    other.changed()
-    assert not other.changed()
-    ledger.commit(seen())
-    assert other.changed()
-    assert not other.changed()
-    other.commit(seen())
-    assert not other.changed()
-    other.close()
-
-
-def test_a_ledger_that_cannot_be_read_says_so_whatever_is_asked(ledger):
-    ledger.close()
-    asks: list[Callable[[], object]] = [
-        lambda: ledger.read(0),
-        lambda: ledger.recent("", 1),
-        ledger.changed,
-        ledger.lease,
-        ledger.pulses,
-        ledger.verify,
-        lambda: ledger.samples("s", 0, 1),
-        lambda: ledger.last_checkpoint("f"),
-        lambda: ledger.commit(seen()),
-    ]
-    for ask in asks:
-        with pytest.raises(LedgerUnusable):
-            ask()

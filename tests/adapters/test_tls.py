@@ -13,7 +13,7 @@ from adapters._http import Reply, Web
 from andon.ports import Garbled, NoAnswer, Unreachable
 from andon.secret import Secret
 from tests.adapters.certificates import AUTHORITY, HERE, LEAF, SERVER, Authority, altered, need_openssl, self_signed
-from tests.adapters.test_http import Hand, answer
+from tests.adapters.test_http_client import Hand, answer
 
 TOKEN = "tok-5ecret-canary-93"
 LONG_S = 20.0

@@ -3,7 +3,7 @@
 # None of them starts by itself: the tests start their own, on 127.0.0.1, and end them.
 set -eu
 
-packages="prometheus haproxy victoria-metrics tmux git"
+packages="prometheus haproxy victoria-metrics postgresql influxdb prometheus-pushgateway graphite-web python3-whisper tmux git"
 
 missing=""
 for package in $packages; do

@@ -59,9 +59,7 @@ class Prometheus:
     def start(self, history: Iterable[Point] = ()) -> None:
         """Start it, with that history; it returns when it answers."""
         program = need("prometheus")
-        points = list(history)
-        if points:
-            self._backfill(points)
+        backfill(self.folder / "data", history)
         self.program.start(
             [
                 program,
@@ -76,14 +74,17 @@ class Prometheus:
         """End it."""
         self.program.stop()
 
-    def _backfill(self, points: list[Point]) -> None:
-        text = self.folder / "history.txt"
-        text.write_text("".join(f"{name} {value} {at}\n" for name, at, value in points) + "# EOF\n")
-        subprocess.run(
-            [need("promtool"), "tsdb", "create-blocks-from", "openmetrics", text, self.folder / "data"],
-            check=True,
-            capture_output=True,
-        )
+
+def backfill(data: Path, history: Iterable[Point]) -> None:
+    """Put history into the storage of a Prometheus that does not run yet: each series in the order of time."""
+    lines = [f"{name} {value} {at}\n" for name, at, value in history]
+    if not lines:
+        return
+    data.mkdir(parents=True, exist_ok=True)
+    text = data.with_name("history.txt")
+    text.write_text("".join(lines) + "# EOF\n")
+    command = [need("promtool"), "tsdb", "create-blocks-from", "openmetrics", str(text), str(data)]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 class VictoriaMetrics:

@@ -17,6 +17,8 @@ class MetricChart(Panel):
     """The chart of the chosen metric; of three where there is room."""
 
     most: ClassVar[int] = 3
+    selects = False
+    """Whether the selection is here."""
 
     def draw(self, moment: Moment, sheet: Sheet) -> None:
         """Title, marks, plot, times."""
@@ -43,6 +45,8 @@ class MetricChart(Panel):
         self, moment: Moment, sheet: Sheet, y: int, height: int, item: Reading, *, labels: bool, place: int
     ) -> None:
         wide = sheet.width >= 60
+        if self.selects and labels:
+            sheet.put(0, y, "▌" if moment.looks.tints else ">", "move" if moment.looks.tints else "fg", bold=True)
         x = metric_title(sheet, 1, y, item, sheet.width - 12)
         if item.sign in "✗?" or item.stale:
             words = f"stale {item.stale}" if item.stale else (item.verdict.word if item.verdict else "no data")

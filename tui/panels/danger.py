@@ -6,13 +6,14 @@ from andon import rollback
 from andon.clock import Time
 from andon.config import LineConfig
 from andon.model import Act
-from tui.commands import BY_ID, Command, of
+from tui.commands import REPLAY, Command, of
 from tui.engine import View
 from tui.moment import Moment
 from tui.panels.facts import regressed_now, still_moving, stop_word
 from tui.panels.glyphs import glyph
 from tui.panels.panel import Panel
 from tui.panels.sheet import Sheet, width_of
+from tui.panels.transport import transport
 from tui.panels.words import steady
 
 STALE_INTERVALS = 3
@@ -123,19 +124,22 @@ class DangerRow(Panel):
 
     def draw(self, moment: Moment, sheet: Sheet) -> None:
         """One row on raised ground."""
+        if moment.replay is not None:
+            transport(moment, moment.replay, sheet)
+            return
         sheet.ground(0, "raise")
         stop = stop_words(moment)
         if sheet.width < 80:
             stop = stop._replace(text=stop.text.partition(":")[0])
-        x = self._key(moment, sheet, 1, "F9", stop, "stop")
+        x = self._key(moment, sheet, 1, stop, "stop")
         back = rollback_words(moment)
-        room = sheet.width - x - 9
+        room = sheet.width - x - 7 - width_of(moment.keys.cap("rollback"))
         text = next((words for words in (back.text, *shorter(moment, back)) if width_of(words) <= room), back.text)
         self.target_seen = back.target is not None and width_of(text) <= room
-        self._key(moment, sheet, x + 3, "F4", back._replace(text=text), "rollback")
+        self._key(moment, sheet, x + 3, back._replace(text=text), "rollback")
 
-    def _key(self, moment: Moment, sheet: Sheet, x: int, key: str, words: Words, command: str) -> int:
-        start = x
+    def _key(self, moment: Moment, sheet: Sheet, x: int, words: Words, command: str) -> int:
+        start, key = x, moment.keys.cap(command)
         tinted = moment.looks.tints
         if words.live:
             cap = f" {key} " if tinted else f"[{key}]"
@@ -146,6 +150,10 @@ class DangerRow(Panel):
         x = sheet.put(x + 1, 0, words.text, "fg" if words.live else "dim", most=room)
         self.spot(start, 0, x, command)
         return x
+
+
+_PLAYING = ("pause", "step_back", "next_event", "previous_event", "faster", "slower")
+"""What a replay has in the key row, on each screen."""
 
 
 class KeyRow(Panel):
@@ -185,15 +193,24 @@ class KeyRow(Panel):
         return wanted
 
     def _useful(self, moment: Moment) -> list[Command]:
-        there = {command.id for command in of(self.where)}
+        replay = moment.replay is not None
+        there = {command.id for command in (*of(self.where), *(of(REPLAY) if replay else ()))}
         held = bool(moment.line) and bool(moment.known(moment.line).open_holds)
         unknown = bool(moment.line) and any(act.state == "unknown" for act in moment.known(moment.line).unsettled())
         found: list[Command] = []
-        for id_ in self.first:
-            command = BY_ID[id_]
+        for id_ in (*(_PLAYING if replay else ()), *self.first):
+            command = moment.keys[id_]
+            if not command.key:
+                continue
             if id_ not in there or (command.acts and moment.read_only):
                 continue
-            if id_ in ("resume", "take", "hold") and not held:
+            called = moment.called() is not None
+            if id_ == "clear" and not called:
+                continue
+            if id_ == "call" and (held or called):
+                continue
+            of_hold = id_ in ("resume", "take", "hold", "why", "extend", "through")
+            if of_hold and not held and not (called and id_ == "take"):
                 continue
             if id_ in ("happened", "did_not"):
                 if unknown:
@@ -227,12 +244,13 @@ class Grace(Panel):
         full = max(0, min(room, round(room * min(1.0, (int(left) + 1) / max(1.0, whole)))))
         sheet.put(x, 1, "━" * full, "onwarn", bold=True)
         sheet.put(x + full, 1, "─" * (room - full), "onwarn")
-        end = sheet.put(x, 2, " esc ", "warnbg", bold=True, bg="onwarn")
+        cap = moment.keys.cap("back")
+        end = sheet.put(x, 2, f" {cap} ", "warnbg", bold=True, bg="onwarn")
         if not moment.looks.tints:
-            end = sheet.put(x, 2, "[esc]", "onwarn", bold=True)
+            end = sheet.put(x, 2, f"[{cap}]", "onwarn", bold=True)
         sheet.put(end + 1, 2, "withdraw the rollback; the line stays held", "onwarn", most=sheet.width - end - 3)
         self.spot(x, 2, end + 20, "back")
-        words = "nothing has been sent yet · F4 again changes nothing"
+        words = f"nothing has been sent yet · {moment.keys.cap('rollback')} again changes nothing"
         if act.who != moment.who:
             words = f"asked by {act.who} · {words}"
         sheet.put(x, 3, words, "onwarn", most=sheet.width - x - 2)

@@ -6,7 +6,7 @@ from andon.board import Line
 from andon.clock import Time
 from andon.config import LineConfig
 from andon.cord import stands
-from andon.model import Act
+from andon.model import Act, Hold
 from tui.moment import Moment
 from tui.panels.words import ago, login, short
 
@@ -40,14 +40,19 @@ def effects(moment: Moment, name: str) -> tuple[Effect, ...]:
     config = moment.config.lines[name]
     if not line.open_holds:
         return ()
-    return (_remove(line), _notify(line, config), _block(moment, line, config), _until(moment, line))
+    return (
+        _remove(line, moment.keys.cap("rollback")),
+        _notify(line, config),
+        _block(moment, line, config),
+        _until(moment, line),
+    )
 
 
-def _remove(line: Line) -> Effect:
+def _remove(line: Line, cap: str) -> Effect:
     began = line.open_holds[0].since
     acts = [act for act in line.acts.values() if act.kind == "rollback" and act.at >= began - 1.0]
     if not acts:
-        return Effect("remove", "·", "dim", (), "not asked (F4)")
+        return Effect("remove", "·", "dim", (), f"not asked ({cap})")
     return _effect("remove", tuple(_ship(line, act) for act in acts[-3:]))
 
 
@@ -93,12 +98,27 @@ def _halt(moment: Moment, line: Line, target: str) -> Proof:
     return found
 
 
+def lifted(line: Line, hold: Hold) -> tuple[Effect, ...]:
+    """What a stop that is over halted, and what its end released."""
+    acts = [act for act in line.acts.values() if act.subject == hold.stop]
+    found = []
+    for name, kind in (("block", "halt"), ("release", "release")):
+        newest = {act.target: act for act in acts if act.kind == kind}
+        proofs = tuple(proof(act, target) for target, act in newest.items())
+        none = "nothing was halted" if kind == "halt" else "nothing was to be released"
+        found.append(_effect(name, proofs) if proofs else Effect(name, "·", "dim", (), f"{none}, as far as is kept"))
+    return tuple(found)
+
+
 def _until(moment: Moment, line: Line) -> Effect:
     until = [hold.until for hold in line.open_holds if hold.until is not None]
-    if until:
-        return Effect("until fixed", "○", "mid", (), f"open: expires in {ago(min(until) - moment.now)}")
     count = len(line.open_holds)
     what = "a hold" if count == 1 else f"{count} holds"
+    if until and min(until) > moment.now:
+        left = ago(min(until) - moment.now)
+        return Effect("until fixed", "○", "mid", (), f"open, {what}: meant for {left} more; nothing lifts by itself")
+    if until:
+        return Effect("until fixed", "○", "warn", (), f"open, {what}: its time is over; extend it, or resume")
     return Effect("until fixed", "○", "mid", (), f"open, {what}: lifts when someone resumes with a reason")
 
 

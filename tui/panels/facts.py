@@ -8,6 +8,7 @@ from andon.config import LineConfig
 from andon.cord import stands
 from andon.model import Act, Deployment, Hold, Metric, Sample, Verdict
 from tui.moment import Moment
+from tui.panels import calls
 from tui.panels.words import ago, login, number
 
 SHOUT_S = 5.0
@@ -38,6 +39,8 @@ def status(moment: Moment, name: str) -> Status:
     if held or name in moment.pressed:
         since = held[0].since if held else moment.pressed[name]
         return Status("■", "stop", stop_word(moment, name), since)
+    if line.call is not None:
+        return Status(calls.SIGN, calls.ROLE, calls.called_words(moment, line.call), None)
     state = moment.state(name)
     if state == "stopped":
         return Status("■", "stop", "stopped", None)

@@ -96,7 +96,7 @@ def draw(moment: Moment, sheet: Sheet, cols: Grid, name: str, *, selected: bool,
     for y in range(max(1, rows - 1)):
         _selection(sheet, y, moment, selected=selected)
     sheet.put(cols.lamp, 0, lamp.sign, lamp.role, bold=lamp.role not in ("ok", "mid", "dim"))
-    loud = lamp.sign in "■◀?✗" or selected
+    loud = lamp.sign in "■◀▲?✗" or selected
     sheet.put(cols.name, 0, name, "fg", bold=loud, most=cols.name_w)
     if cols.belt is not None:
         found = belts.pieces(line)

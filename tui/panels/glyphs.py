@@ -14,6 +14,10 @@ _DIGITS = {
 }
 
 
+COLON = ("▄", " ", "▀")
+"""Between minutes and seconds."""
+
+
 def glyph(digit: str) -> tuple[str, ...]:
     """The three rows of one digit."""
     return _DIGITS.get(digit, ("   ", "   ", "   "))

@@ -93,9 +93,15 @@ def few_colours(environ: Mapping[str, str]) -> bool:
     return term in ("linux", "xterm-color", "screen", "ansi", "vt100", "vt220", "xterm-16color", "cons25")
 
 
-def here(*, sixteen: bool) -> Looks:
-    """What the terminal of this process can show."""
-    return looks(os.environ, terminal_encoding(), sixteen=sixteen)
+def here(*, sixteen: bool, plain: bool = False) -> Looks:
+    """What the terminal of this process can show; `plain` says that a person wants no sign beyond ASCII."""
+    found = looks(os.environ, terminal_encoding(), sixteen=sixteen)
+    return msgspec.structs.replace(found, ascii=True) if plain else found
+
+
+def over_ssh(environ: Mapping[str, str]) -> bool:
+    """Whether what is drawn travels through ssh, where each frame that moves something costs time."""
+    return bool(environ.get("SSH_CONNECTION") or environ.get("SSH_TTY"))
 
 
 class Painter:

@@ -30,6 +30,9 @@ def columns(width: int) -> tuple[int, ...]:
 class Stations(Panel):
     """The belt as a head-line, and the pieces stacked under each station, oldest on top."""
 
+    piece = ""
+    """The change that is picked; empty: the selection is elsewhere."""
+
     def draw(self, moment: Moment, sheet: Sheet) -> None:
         """Four rows."""
         name = moment.line
@@ -70,6 +73,7 @@ class Stations(Panel):
             return
         shown = here[:rows] if len(here) <= rows else here[: rows - 1]
         for y, piece in enumerate(shown):
+            self._pick(moment, sheet, x, y + 1, piece)
             after = belts.chip(sheet, x, y + 1, piece, brackets=not moment.looks.tints)
             if piece.state == "passed":
                 sheet.put(after + 1, y + 1, "✓", "ok")
@@ -86,6 +90,7 @@ class Stations(Panel):
 
     def _at_work(self, moment: Moment, sheet: Sheet, x: int, end: int, head: Piece, more: int) -> None:
         """One piece at work or failed: its belt, its stage, how long."""
+        self._pick(moment, sheet, x, 1, head)
         after = belts.chip(sheet, x, 1, head, brackets=not moment.looks.tints)
         if head.state == "failed":
             after = sheet.put(after, 1, "✗", "stop", bold=True)
@@ -104,6 +109,11 @@ class Stations(Panel):
             sheet.put(x, 3, how_far(moment, head) + (f", +{more}" if more else ""), "dim", most=end - x)
         elif more:
             sheet.put(x, 3, f"+{more} more", "dim", most=end - x)
+
+    def _pick(self, moment: Moment, sheet: Sheet, x: int, y: int, piece: Piece) -> None:
+        """The selection stands before the piece."""
+        if self.piece and piece.change.id == self.piece:
+            sheet.put(x - 1, y, "▌" if moment.looks.tints else ">", "move" if moment.looks.tints else "fg", bold=True)
 
     def _production(self, moment: Moment, sheet: Sheet, x: int, end: int, line: Line) -> None:
         live = production(line)

@@ -8,6 +8,7 @@ from tui.panels.danger import rollback_words, shorter, stop_words
 from tui.panels.facts import status
 from tui.panels.panel import Panel
 from tui.panels.sheet import Sheet, width_of
+from tui.panels.transport import replay_words
 from tui.panels.troubles import Trouble, troubles
 from tui.panels.words import ago, clock, login
 
@@ -38,7 +39,7 @@ def others(moment: Moment) -> list[str]:
 def health(moment: Moment) -> tuple[list[Bit], int, int]:
     """The sources that are not well, how many are, and how many there are."""
     state: dict[str, tuple[str, float]] = {}
-    for name in moment.order:
+    for name in moment.config.lines:
         config = moment.config.lines[name]
         wanted = {entry.source for entry in config.ci} | {metric.source for metric in config.metrics}
         if config.deploy is not None:
@@ -78,7 +79,7 @@ class TopBar(Panel):
 
     def draw(self, moment: Moment, sheet: Sheet) -> None:
         """One row on raised ground."""
-        sheet.ground(0, "raise")
+        sheet.ground(0, "raise" if moment.replay is None else "warnchip")
         x = sheet.put(1, 0, "andon", "fg", bold=True)
         names = [name for name in (moment.config.name, self._environment(moment)) if name]
         if names:
@@ -95,6 +96,9 @@ class TopBar(Panel):
 
     def _right(self, moment: Moment, sheet: Sheet, left: int) -> None:
         """From the right: what is dropped last comes first."""
+        if moment.replay is not None:
+            sheet.right(sheet.width - 2, 0, replay_words(moment.replay, sheet.width - 2 - left), "warn", bold=True)
+            return
         now = Bit("", clock(moment.now), "fg")
         ill, well, all_ = health(moment)
         bits = [engine_bit(moment), *ill]
@@ -154,7 +158,7 @@ class Bands(Panel):
             return
         strip = moment.grace() is not None
         for y, trouble in enumerate(found[:2]):
-            band(moment, sheet, y, trouble, filled=y == 0 and not strip)
+            band(moment, sheet, y, trouble, filled=y == 0 and not strip and not trouble.calm)
         if len(found) > 2:
             words = f"+{len(found) - 2} more, s sorts them first"
             sheet.right(sheet.width - 2, 1, words, _on(found[1].role, filled=False), bold=True)
@@ -162,14 +166,14 @@ class Bands(Panel):
             self._under(moment, sheet, found[0])
 
     def _calm(self, moment: Moment, sheet: Sheet) -> None:
-        count = len(moment.order)
+        count = len(moment.config.lines)
         if not moment.board.lines and (moment.warming or moment.view.lease is not None):
             sources = len(moment.config.connections)
             noun = "source" if sources == 1 else "sources"
             sheet.parts(1, 0, ("·", "dim"), (f" reading {sources} {noun}", "dim"))
             return
         sign = ("·", "dim") if moment.warming and not moment.view.pulses else ("●", "ok")
-        runs = sum(moment.state(name) == "running" for name in moment.order)
+        runs = sum(moment.state(name) == "running" for name in moment.config.lines)
         noun = "line runs" if count == 1 else "lines run"
         if runs == count:
             x = sheet.parts(1, 0, sign, (f" {count} {noun}", "fg", True))
@@ -184,7 +188,7 @@ class Bands(Panel):
         since = moment.now - 86400
         shipped = [
             item
-            for name in moment.order
+            for name in moment.config.lines
             for item in moment.known(name).deployments
             if item.at > since and not item.back
         ]
@@ -192,7 +196,7 @@ class Bands(Panel):
             return
         judged = [
             watch.verdict.word
-            for name in moment.order
+            for name in moment.config.lines
             for watch in moment.known(name).watches.values()
             if watch.verdict is not None and watch.began > since
         ]
@@ -209,9 +213,13 @@ class Bands(Panel):
 
     def _under(self, moment: Moment, sheet: Sheet, trouble: Trouble) -> None:
         """One trouble: the second row says what is well."""
-        runs = sum(moment.state(name) == "running" for name in moment.order)
+        runs = sum(moment.state(name) == "running" for name in moment.config.lines)
         if trouble.rank == 0:
-            still = "" if moment.read_only else " F9 and F4 still act, straight from here."
+            still = (
+                ""
+                if moment.read_only
+                else f" {moment.keys.cap('stop')} and {moment.keys.cap('rollback')} still act, straight from here."
+            )
             sheet.put(3, 1, f"Nobody judges or undoes now.{still}", "mid", most=sheet.width - 5)
             return
         if not runs:
@@ -234,7 +242,7 @@ def band(moment: Moment, sheet: Sheet, y: int, trouble: Trouble, *, filled: bool
         ground, on = {"stop": "stopchip", "warn": "warnchip", "blind": "sel"}[trouble.role], trouble.role
     sheet.ground(y, ground)
     end = sheet.width - 2
-    if trouble.right:
+    if trouble.right and 3 + width_of(trouble.what) + 3 + width_of(trouble.right) <= end + 1:
         end = sheet.right(end, y, trouble.right, on, bold=True) - 3
     x = sheet.put(1, y, f"{trouble.sign} ", on, bold=True)
     x = sheet.put(x, y, trouble.what, on, bold=True, most=end - x + 1)
@@ -276,24 +284,26 @@ class Tiny(Panel):
         grace = moment.grace()
         for y, trouble in enumerate(found[:rows]):
             since = f" {age(moment.now - trouble.since)}" if trouble.since is not None else ""
-            filled = y == 0 and grace is None
+            filled = y == 0 and grace is None and not trouble.calm
             role = GROUNDS[trouble.role][1] if filled else trouble.role
             if filled:
                 sheet.ground(y, GROUNDS[trouble.role][0])
-            sheet.put(1, y, f"{trouble.sign} {trouble.what}{since}", role, bold=True, most=sheet.width - 2)
+            what = trouble.what if width_of(trouble.what) <= sheet.width - 4 else trouble.brief or trouble.what
+            sheet.put(1, y, f"{trouble.sign} {what}{since}", role, bold=True, most=sheet.width - 2)
         if not found:
-            count = len(moment.order)
+            count = len(moment.config.lines)
             sheet.parts(1, 0, ("●", "ok"), (f" {count} lines run" if count != 1 else " 1 line runs", "fg"))
         y = sheet.height - 3
         if grace is not None:
             left = int(grace.not_before - moment.now) + 1
-            sheet.put(1, y, f"esc withdraws, {left} s", "warn", bold=True, most=sheet.width - 2)
+            sheet.put(1, y, f"{moment.keys.cap('back')} withdraws, {left} s", "warn", bold=True, most=sheet.width - 2)
         words = stop_words(moment)
         at = y + (1 if sheet.height > 2 else 0)
-        sheet.parts(1, at, ("F9 ", "fg", True), (words.text, words.role), most=sheet.width - 2)
+        sheet.parts(1, at, (f"{moment.keys.cap('stop')} ", "fg", True), (words.text, words.role), most=sheet.width - 2)
         back = rollback_words(moment)
-        room = sheet.width - 6
+        cap = f"{moment.keys.cap('rollback')} "
+        room = sheet.width - 3 - len(cap)
         text = next((item for item in (back.text, *shorter(moment, back)) if width_of(item) <= room), "")
         self.target_seen = back.target is not None and bool(text)
-        last = (("F4 ", "fg", True), (text, back.role)) if self.target_seen else (("? more room: 60×18", "dim"),)
+        last = ((cap, "fg", True), (text, back.role)) if self.target_seen else (("? more room: 60×18", "dim"),)
         sheet.parts(1, sheet.height - 1, *last, most=sheet.width - 2)

@@ -6,6 +6,7 @@ from andon.board import Line
 from andon.clock import Time
 from andon.model import Act, Hold
 from tui.moment import Moment
+from tui.panels import calls
 from tui.panels.facts import going_back, has_it, regressed_now, stop_word
 from tui.panels.words import ago, login, second_of, short
 
@@ -23,6 +24,10 @@ class Trouble(NamedTuple):
     words: str
     right: str = ""
     line: str = ""
+    calm: bool = False
+    """Tinted, never filled: not an alarm yet."""
+    brief: str = ""
+    """What, where there is hardly any room."""
 
 
 def troubles(moment: Moment) -> tuple[Trouble, ...]:
@@ -33,11 +38,14 @@ def troubles(moment: Moment) -> tuple[Trouble, ...]:
         found.append(Trouble(0, "blind", "?", "nobody watches", at, f"the floor as it was at {second_of(at)}"))
     if moment.view.trouble:
         found.append(Trouble(1, "blind", "?", "the ledger does not answer", None, moment.view.trouble))
-    for name in moment.order:
+    for name in moment.config.lines:
         found += _line_troubles(moment, name)
     if not moment.warming:
         found += _blind(moment)
-    return tuple(sorted(found, key=lambda item: (item.rank, -(item.since or 0.0) if item.rank > 2 else 0.0)))
+    away = {name for name in moment.config.lines if name not in moment.order}  # filtered out: seen all the same
+    return tuple(
+        sorted(found, key=lambda item: (item.rank, item.line in away, -(item.since or 0.0) if item.rank > 2 else 0.0))
+    )
 
 
 def _line_troubles(moment: Moment, name: str) -> list[Trouble]:
@@ -56,6 +64,10 @@ def _line_troubles(moment: Moment, name: str) -> list[Trouble]:
         since = held[0].since if held else moment.pressed[name]
         why = hold_words(line, held) if held else "asked"
         found.append(Trouble(2, "stop", "■", f"{name} {stop_word(moment, name)}", since, why, right, name))
+    if line.call is not None and not held:
+        found.append(_called(moment, line, line.call))
+    if back is not None or held or name in moment.pressed:
+        pass  # said above
     elif moment.state(name) == "stopped":
         found.append(Trouble(4, "stop", "■", f"{name} stopped outside andon", None, _outside(line), "", name))
     elif moment.state(name) == "unknown" and not moment.warming and moment.silent_since is None:
@@ -66,6 +78,13 @@ def _line_troubles(moment: Moment, name: str) -> list[Trouble]:
     if name in moment.board.read_only:
         found.append(Trouble(6, "blind", "?", f"{name} read-only", None, moment.board.read_only[name], "", name))
     return found
+
+
+def _called(moment: Moment, line: Line, call: Act) -> Trouble:
+    what = f"{line.name} {calls.called_words(moment, call)}"
+    right = calls.looks_words(moment, line)
+    brief = f"{line.name} {calls.stops_words(moment, call)}"
+    return Trouble(3, calls.ROLE, calls.SIGN, what, None, calls.quoted(call), right, line.name, True, brief)
 
 
 def _going_back(moment: Moment, line: Line, act: Act, right: str) -> Trouble:
@@ -113,7 +132,7 @@ def _blind(moment: Moment) -> list[Trouble]:
     lines: dict[str, list[str]] = {}
     since: dict[str, Time] = {}
     words: dict[str, str] = {}
-    for name in moment.order:
+    for name in moment.config.lines:
         line = moment.known(name)
         for source in {metric.source for metric in moment.config.lines[name].metrics}:
             found = line.sources.get(source)

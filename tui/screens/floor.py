@@ -26,7 +26,7 @@ class FloorHead(Panel):
         """One row."""
         floor_row.header(sheet, 0, floor_row.grid(sheet.width))
         if moment.find and not moment.order:
-            words = f" no line matches “{moment.find}” · esc clears"
+            words = f" no line matches “{moment.find}” · {moment.keys.cap('back')} clears"
             sheet.put(0, 0, words.ljust(sheet.width), "warn", bold=True)
 
 
@@ -35,7 +35,21 @@ class FloorScreen(RoomScreen):
 
     where = commands.FLOOR
     first_keys: ClassVar[tuple[str, ...]] = (
-        *("happened", "did_not", "open", "resume", "take", "metric", "worst", "sort", "find", "keys", "leave"),
+        *(
+            "happened",
+            "did_not",
+            "clear",
+            "open",
+            "resume",
+            "take",
+            "metric",
+            "worst",
+            "sort",
+            "find",
+            "call",
+            "keys",
+            "leave",
+        ),
     )
     BINDINGS: ClassVar = bindings(commands.FLOOR)
     AUTO_FOCUS = ""

@@ -10,6 +10,7 @@ from textual.widget import Widget
 
 from tui import commands
 from tui.moment import Moment
+from tui.panels.calls import CallStrip
 from tui.panels.danger import DangerRow, Grace, KeyRow
 from tui.panels.looks import Painter
 from tui.panels.panel import Panel
@@ -75,13 +76,15 @@ class RoomScreen(Screen[None]):
         yield from self.body()
         yield self.danger_row
         yield self.key_row
+        yield CallStrip(self.painter)
         yield Grace(self.painter)
         yield self.tiny
 
     def show(self, moment: Moment) -> None:
         """Draw what differs."""
         self.moment = moment
-        self.set_class(moment.grace() is not None, "-grace")
+        self.set_class(moment.grace() is not None and moment.replay is None, "-grace")
+        self.set_class(moment.called() is not None and moment.grace() is None, "-called")
         for panel in self.query(Panel):
             panel.show(moment)
 
@@ -89,6 +92,10 @@ class RoomScreen(Screen[None]):
         """Draw everything at the next `show`."""
         for panel in self.query(Panel):
             panel.forget()
+
+    def steps(self, line: str) -> tuple[str, ...]:
+        """Where we are, below the floor: for the top bar."""
+        return (line,)
 
     @property
     def own(self) -> tuple[object, ...]:

@@ -49,7 +49,8 @@ class LineScreen(RoomScreen):
 
     where = commands.LINE
     first_keys: ClassVar[tuple[str, ...]] = (
-        *("happened", "did_not", "resume", "take", "hold", "metric", "good", "faulty", "back", "keys", "leave"),
+        *("happened", "did_not", "clear", "resume", "open", "take", "hold", "metric", "run", "full", "good", "faulty"),
+        *("back", "keys", "leave"),
     )
     BINDINGS: ClassVar = bindings(commands.LINE)
 
@@ -57,11 +58,18 @@ class LineScreen(RoomScreen):
         super().__init__(painter)
         self.chart_first = False
         """Whether the chart is shown where the proof of a stop has room, too."""
+        self.list = "deployments"
+        """Which list has the selection: `deployments`, `stations` or `charts`."""
+        self.piece = ""
+        """The change that is picked at the stations."""
+        self.stations = Stations(painter, id="stations", classes="frame")
+        self.deployments = Deployments(painter, id="deployments")
+        self.charts = MetricChart(painter, id="charts")
 
     @property
     def own(self) -> tuple[object, ...]:
-        """Which of proof and chart is shown."""
-        return (self.chart_first,)
+        """Which of proof and chart is shown, and what is picked."""
+        return (self.chart_first, self.list, self.piece)
 
     def make_bands(self) -> Bands:
         """The bands of one line."""
@@ -69,18 +77,21 @@ class LineScreen(RoomScreen):
 
     def body(self) -> Iterable[Widget]:
         """Stations above; below them left and right, or one after the other."""
-        yield Stations(self.painter, id="stations", classes="frame")
+        yield self.stations
         with Vertical(id="line-body", classes="frame"):
             with Vertical(id="line-left"):
-                yield Deployments(self.painter, id="deployments")
+                yield self.deployments
                 yield Rule(self.painter, id="line-rule")
                 yield HoldProof(self.painter, id="proof")
                 yield Timeline(self.painter, id="timeline")
-            yield MetricChart(self.painter, id="charts")
+            yield self.charts
 
     def show(self, moment: Moment) -> None:
         """Draw what differs."""
         held = bool(moment.known(moment.line).open_holds)
+        self.deployments.selects = self.list == "deployments"
+        self.stations.piece = self.piece if self.list == "stations" else ""
+        self.charts.selects = self.list == "charts"
         self.set_class(held, "-held")
         self.set_class(held and not self.chart_first, "-proof")
         super().show(moment)

@@ -25,7 +25,8 @@ class ReasonHead(Panel):
     what = ""
     line = ""
     deployment = ""
-    choice = 0
+    picked = ""
+    """What was picked: the id of a hold, or `all`; empty: nothing yet."""
     refused = ""
     """Why it was not done yet."""
 
@@ -33,13 +34,24 @@ class ReasonHead(Panel):
         """The holds that can be lifted."""
         return moment.known(self.line).open_holds
 
+    def values(self, moment: Moment) -> tuple[str, ...]:
+        """What can be picked, in the order in which it is listed."""
+        found = tuple(hold.id for hold in self.holds(moment))
+        return (*found, ALL) if len(found) > 1 else found
+
     def chosen(self, moment: Moment) -> str:
-        """The id of the hold that is picked; `all` for all of them; empty: none is left."""
-        found = self.holds(moment)
-        if not found:
-            return ""
-        place = min(self.choice, len(found) if len(found) > 1 else 0)
-        return ALL if place == len(found) else found[place].id
+        """What is picked, at first the first; empty: it is gone. Nothing else takes its place under a finger."""
+        values = self.values(moment)
+        if not self.picked and values:
+            self.picked = values[0]
+        return self.picked if self.picked in values or (self.picked == ALL and values) else ""
+
+    def step(self, moment: Moment, step: int) -> None:
+        """Pick another."""
+        values, now = self.values(moment), self.chosen(moment)
+        if values:
+            place = values.index(now) + step if now in values else 0
+            self.picked = values[max(0, min(len(values) - 1, place))]
 
     def draw(self, moment: Moment, sheet: Sheet) -> None:
         """A title, the holds or the deployment, and what is asked."""
@@ -48,14 +60,15 @@ class ReasonHead(Panel):
         else:
             self._mark(moment, sheet)
         y = sheet.height - 1
-        words = self.refused or "the reason, in a few words; F8 confirms, Enter does not"
+        cap = moment.keys.cap("confirm")
+        words = self.refused or f"the reason, in a few words; {cap} confirms, Enter does not"
         sheet.put(1, y, words, "stop" if self.refused else "dim", bold=bool(self.refused), most=sheet.width - 2)
 
     def _resume(self, moment: Moment, sheet: Sheet) -> None:
         found = self.holds(moment)
         sheet.put(1, 0, f"resume {self.line}", "fg", bold=True, most=sheet.width - 2)
         if not found:
-            sheet.put(1, 2, "no hold is left to lift: esc goes back", "mid")
+            sheet.put(1, 2, f"no hold is left to lift: {moment.keys.cap('back')} goes back", "mid")
             return
         what = "the last hold: what it halted is released" if len(found) == 1 else "which hold is lifted: ↑ ↓"
         sheet.put(1, 1, what, "dim", most=sheet.width - 2)
@@ -72,7 +85,7 @@ class ReasonHead(Panel):
             sheet.put(x, y, hold.why, "mid", most=sheet.width - x - 1)
         if len(found) > 1:
             y = 3 + min(len(found), sheet.height - 5)
-            sheet.put(0, y, "▌" if picked == ALL else " ", "move")
+            sheet.put(0, y, ("▌" if moment.looks.tints else ">") if picked == ALL else " ", "move")
             sheet.put(2, y, "all of them", "fg" if picked == ALL else "dim", bold=picked == ALL)
 
     def _mark(self, moment: Moment, sheet: Sheet) -> None:
@@ -115,14 +128,12 @@ class ReasonScreen(RoomScreen):
     @property
     def own(self) -> tuple[object, ...]:
         """The hold that is picked, and why nothing was done yet."""
-        return (self.head.choice, self.head.refused)
+        return (self.head.picked, self.head.refused)
 
     def choose(self, step: int) -> None:
         """Another hold."""
-        if self.moment is None:
-            return
-        most = len(self.head.holds(self.moment))
-        self.head.choice = max(0, min(most if most > 1 else 0, self.head.choice + step))
+        if self.moment is not None:
+            self.head.step(self.moment, step)
 
     @property
     def reason(self) -> str:
@@ -132,7 +143,8 @@ class ReasonScreen(RoomScreen):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Enter confirms nothing."""
         event.stop()
-        self.head.refused = "Enter does not confirm: F8 does"
+        cap = self.moment.keys.cap("confirm") if self.moment is not None else ""
+        self.head.refused = f"Enter does not confirm: {cap} does"
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Writing takes the objection back."""

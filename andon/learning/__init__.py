@@ -1,0 +1,1 @@
+"""What the ledger teaches: how fast and how safely each line learns from what it ships."""
