@@ -15,7 +15,7 @@ FIND_PYTHON = for python in $(PYTHON) python3.13 python3.12 python3.11 python3 p
 	[ -n "$$python" ] || { echo 'make: andon needs Python 3.11 or newer with venv and ensurepip (on Debian: apt-get' \
 	'install python3 python3-venv), and found none$(PYTHON:%= at %); name one with: make PYTHON=/path/to/python' >&2; exit 1; }
 
-.PHONY: help demo test nightly bench bench-judge lint check format servers pins clean
+.PHONY: help demo test nightly bench bench-judge screenshots lint check format servers pins clean
 
 help:
 	@echo 'make demo     open the room over a shop that plays itself; nothing to configure'
@@ -23,6 +23,7 @@ help:
 	@echo 'make nightly  the tests that take too long for every run: more schedules, longer runs'
 	@echo 'make bench    measure speed and size on this machine; ARGS="start --rounds 7" measures some of it'
 	@echo 'make bench-judge  the judge of deployments on scenarios, beside what others use: ARGS="--n 100 --rivals"'
+	@echo 'make screenshots  draw the pictures of the documents anew'
 	@echo 'make check    everything CI checks: format, lint, types, imports, tests'
 	@echo 'make lint     the same without the tests'
 	@echo 'make format   format the code and mend what can be mended'
@@ -44,6 +45,9 @@ bench: $(VENV)/.dev
 
 bench-judge: $(VENV)/.dev
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.judging --detector benchmarks.judge:make_detector $(ARGS)
+
+screenshots: $(VENV)/.dev
+	$(BIN)/python -m tests.pictures docs/pictures
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
