@@ -4,7 +4,7 @@ import argparse
 import asyncio
 from typing import Any
 
-from andon.config import Config, LineConfig
+from andon.config import LineConfig
 from andon.feed import told
 from andon.ports import READ_LIMIT_S, Denied, Garbled, Halting, Source, Unreachable
 from andon.stations import Stations
@@ -41,20 +41,12 @@ async def _ask_all(desk: Desk) -> tuple[list[dict[str, Any]], list[Shown]]:
         lines = desk.config.lines.values()
         able = asyncio.gather(*(powers(stations, config, desk.clock) for config in lines))
         rows, power = await asked, await able
-        ill = {(row["line"], row["source"]) for row in rows if not row["ok"]}
-        power = [[shown for shown in found if not _known(shown, desk.config, ill)] for found in power]
         for config in lines:
             words = _rules(config, stations)
             rows += [{"line": config.name, "source": "rules", "ok": False, "words": item} for item in words]
     finally:
         await stations.close()
     return rows, [shown for found in power for shown in found]
-
-
-def _known(shown: Shown, config: Config, ill: set[tuple[str, str]]) -> bool:
-    """Whether it only repeats that a source does not answer."""
-    metric = config.lines[shown.line].metric(shown.metric)
-    return not shown.ok and metric is not None and (shown.line, metric.source) in ill
 
 
 async def _ask(desk: Desk, line: str, name: str, source: Source) -> dict[str, Any]:
